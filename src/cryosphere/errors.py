@@ -1,0 +1,43 @@
+"""The one family of errors: each says what was found, what was expected, where, and the likely fix."""
+
+from __future__ import annotations
+
+
+class CryosphereError(Exception):
+    """Anything this software reports on purpose. `exit_code` is what the command line returns for it."""
+
+    exit_code = 1
+
+
+class InputError(CryosphereError):
+    """The user's input cannot be used as it is: wrong, damaged, or missing."""
+
+    exit_code = 2
+
+
+class ParticleError(InputError):
+    """A particle file (.star, .cs) lacks something, contradicts itself, or cannot be read."""
+
+
+class ImageStackError(InputError):
+    """An image stack is missing, truncated, of the wrong shape, or holds unusable images."""
+
+
+class StructureError(InputError):
+    """An atomic model is empty, unreadable, or does not fit the images."""
+
+
+class ConfigError(InputError):
+    """A configuration key or value is unknown, contradictory, or out of range."""
+
+
+class RunError(InputError):
+    """A run directory is missing, occupied, damaged, or does not belong to these settings."""
+
+
+class DeviceError(InputError):
+    """The requested computing device is not there."""
+
+
+class NonFiniteLossError(CryosphereError):
+    """A term of the loss became infinite or undefined during training."""
