@@ -1,0 +1,127 @@
+"""The `cryosphere` command: find the command asked for, run it, turn what went wrong into a message and an exit code.
+
+How a command is added: one file in this folder with one function of the command's name. The function's signature is the
+command's options and its docstring the help text; it imports the one library function it calls inside its body, so that
+neither `cryosphere --help` nor `cryosphere NAME --help` waits for torch. Then its name in `_COMMANDS` below.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Group, Parameter, UnknownCommandError, UnknownOptionError, UnusedCliTokensError
+
+from cryosphere import __version__
+from cryosphere.cli.options import Flag
+from cryosphere.cli.project import project
+from cryosphere.cli.simulate import simulate
+from cryosphere.cli.terminal import report_error, set_up_logging, show_traceback
+from cryosphere.errors import CryosphereError
+
+OWN_FAILURE = 1
+WRONG_INPUT = 2
+INTERRUPTED = 130  # what shells report for Ctrl-C
+
+_COMMANDS = (project, simulate)  # in the order in which --help lists them
+
+_GENERAL = Group("General options", sort_key=1)
+_GENERAL_NAMES = {"--verbose", "--quiet", "--traceback", "--help", "--version"}
+
+app = App(
+    name="cryosphere",
+    help="One atomic structure per cryo-EM particle image. `cryosphere COMMAND --help` explains a command.",
+    version=__version__,
+    print_error=False,
+    exit_on_error=False,
+    suppress_keyboard_interrupt=False,
+    result_action="return_value",
+)
+app["--help"].group = _GENERAL
+app["--version"].group = _GENERAL
+for _command in _COMMANDS:
+    app.command(_command)
+
+
+@app.meta.default
+def _launch(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    verbose: Annotated[Flag, Parameter(name=["--verbose", "-v"], group=_GENERAL)] = False,
+    quiet: Annotated[Flag, Parameter(name=["--quiet", "-q"], group=_GENERAL)] = False,
+    traceback: Annotated[Flag, Parameter(group=_GENERAL)] = False,
+) -> object:
+    """Run one command.
+
+    Args:
+        tokens: The command and its options.
+        verbose: Say more: what was read from where, what was assumed.
+        quiet: Say only what went wrong.
+        traceback: Show where in the code a failure arose (also: CRYOSPHERE_TRACEBACK=1).
+    """
+    if traceback:
+        os.environ["CRYOSPHERE_TRACEBACK"] = "1"
+    set_up_logging("WARNING" if quiet else "DEBUG" if verbose else "INFO")
+    return app(tokens)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line given and return the exit code: 0 success, 2 wrong input, 1 our own failure, 130 Ctrl-C."""
+    try:
+        app.meta(list(arguments), print_error=False, exit_on_error=False, result_action="return_value")
+    except CycloptsError as error:
+        report_error(_explain(error))
+        return WRONG_INPUT
+    except CryosphereError as error:
+        show_traceback(error)
+        report_error(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        report_error("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone: nothing is left to say
+        return OWN_FAILURE
+    except Exception as error:
+        if not show_traceback(error):
+            report_error(
+                f"unexpected {type(error).__name__}: {_first_line(error)}\n"
+                "This is a fault of cryosphere, not of your input. With --traceback (or CRYOSPHERE_TRACEBACK=1) it "
+                "shows where it arose; please report it with that."
+            )
+        return OWN_FAILURE
+    return 0
+
+
+def main() -> None:
+    """Entry point of the installed `cryosphere` script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _explain(error: CycloptsError) -> str:
+    """One sentence for a command line that cannot be understood, with the nearest word that can."""
+    words = list(getattr(error, "unused_tokens", None) or [])
+    if isinstance(error, UnknownCommandError) and words and not words[0].startswith("-"):
+        names = [command.__name__ for command in _COMMANDS]
+        return f"unknown command {words[0]!r}{_nearest(words[0], names)}; commands: {', '.join(names)}"
+    if isinstance(error, UnknownCommandError) and words:
+        return f"unknown option {words[0]!r}{_nearest(words[0], _GENERAL_NAMES)}; --help lists the options"
+    if isinstance(error, UnknownOptionError):
+        word = error.token.keyword or error.token.value
+        known = {name for argument in error.argument_collection for name in argument.names}
+        return f"unknown option {word!r}{_nearest(word, known | _GENERAL_NAMES)}; --help lists the options"
+    if isinstance(error, UnusedCliTokensError):
+        return f"do not know what to do with {' '.join(words)!r}; --help shows what the command takes"
+    return " ".join(str(error).split())
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    matches = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else "(no message)"

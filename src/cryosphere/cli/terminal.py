@@ -1,0 +1,52 @@
+"""What the user sees on standard error: log lines, error messages and, where asked for, tracebacks."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import traceback
+import warnings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@functools.cache
+def error_console() -> Console:
+    """The one console on standard error, shared by log lines and progress bars so that neither overwrites the other."""
+    from rich.console import Console
+
+    return Console(stderr=True, soft_wrap=True)
+
+
+def set_up_logging(level: str) -> None:
+    """Send log lines of this software at `level` and above, and every library's warnings, to standard error."""
+    from rich.logging import RichHandler
+
+    handler = RichHandler(console=error_console(), show_path=False, show_time=False, markup=False)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    root = logging.getLogger()
+    for old in [h for h in root.handlers if isinstance(h, RichHandler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel("WARNING")
+    logging.getLogger("cryosphere").setLevel(level)
+    if level != "DEBUG":
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+    logging.captureWarnings(capture=True)
+
+
+def report_error(message: str) -> None:
+    """Print an error message as it is, without styling what looks like markup in file names."""
+    error_console().print(f"cryosphere: {message}", markup=False, highlight=False, style="bold red")
+
+
+def show_traceback(error: Exception) -> bool:
+    """Print where `error` arose if the user asked for it; says whether it was printed."""
+    if os.environ.get("CRYOSPHERE_TRACEBACK", "") in ("", "0"):
+        return False
+    text = "".join(traceback.format_exception(error))
+    error_console().print(text, markup=False, highlight=False)
+    return True
