@@ -1,0 +1,1 @@
+"""Image formation: beads to projection, projection through the microscope's transfer function, noise."""

@@ -1,0 +1,105 @@
+"""The contrast transfer function of the electron microscope."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cryosphere.fourier import frequency_components
+from cryosphere.imaging.grid import ImageGrid
+
+if TYPE_CHECKING:
+    from cryosphere.particles.table import ParticleTable
+
+
+@dataclass(frozen=True)
+class CtfParameters:
+    """Per particle, (n,) each: Å for lengths (mm for the spherical aberration), radians for angles, kV for energy."""
+
+    defocus_u: Tensor
+    defocus_v: Tensor
+    defocus_angle: Tensor
+    phase_shift: Tensor
+    b_factor: Tensor
+    scale: Tensor
+    voltage_kv: Tensor
+    spherical_aberration_mm: Tensor
+    amplitude_contrast: Tensor
+
+    @classmethod
+    def from_table(
+        cls, table: ParticleTable, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> CtfParameters:
+        """The CTF parameters of every particle of a table, each with the settings of its own optics group."""
+        columns = {
+            "defocus_u": table.defocus_u,
+            "defocus_v": table.defocus_v,
+            "defocus_angle": table.defocus_angle,
+            "phase_shift": table.phase_shift,
+            "b_factor": table.b_factor,
+            "scale": table.ctf_scale,
+            "voltage_kv": table.optics_column("voltage_kv"),
+            "spherical_aberration_mm": table.optics_column("spherical_aberration_mm"),
+            "amplitude_contrast": table.optics_column("amplitude_contrast"),
+        }
+        return cls(**{name: torch.as_tensor(values, dtype=dtype, device=device) for name, values in columns.items()})
+
+    def __getitem__(self, rows: Any) -> CtfParameters:
+        """The parameters of the given rows (slice, index tensor or mask)."""
+        return CtfParameters(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    def to(self, device: torch.device | str) -> CtfParameters:
+        """The same parameters on another device."""
+        return CtfParameters(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
+
+    def __len__(self) -> int:
+        return len(self.defocus_u)
+
+
+def electron_wavelength(voltage_kv: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """Relativistic wavelength in Å of electrons accelerated by `voltage_kv` kilovolts (0.0197 Å at 300 kV).
+
+    λ = h / √(2 m e V (1 + e V / 2 m c²)), with CODATA constants folded into 12.2643 and 0.97848·10⁻⁶.
+    """
+    volts = voltage_kv * 1e3
+    return 12.264259661 / torch.sqrt(volts * (1 + 0.978475598e-6 * volts))
+
+
+def contrast_transfer(parameters: CtfParameters, grid: ImageGrid) -> Float[Tensor, "n box half"]:
+    """What the microscope does to each spatial frequency, on the half-spectrum of the grid.
+
+    √(1 - w²) sin χ + w cos χ, times the envelope exp(-B s² / 4) and the scale factor; w the amplitude contrast. It is
+    +w at zero frequency (RELION's sign: protein is bright). χ as in docs/conventions.md; Vulović et al. 2013.
+    """
+    reference = parameters.defocus_u
+    fy, fx = frequency_components(grid.box, grid.pixel_size, reference.device, reference.dtype)
+    xx, yy, xy = fx**2, fy**2, fx * fy
+    squared = xx + yy
+    wavelength = electron_wavelength(parameters.voltage_kv)
+    # defocus(θ) s² = mean·s² + half-difference·(cos 2θ₀ (x² - y²) + 2 sin 2θ₀ x y): no arc tangent needed
+    mean = 0.5 * (parameters.defocus_u + parameters.defocus_v)
+    half = 0.5 * (parameters.defocus_u - parameters.defocus_v)
+    along = half * torch.cos(2 * parameters.defocus_angle)
+    across = 2 * half * torch.sin(2 * parameters.defocus_angle)
+    scale = math.pi * wavelength
+    spherical = 0.5 * math.pi * parameters.spherical_aberration_mm * 1e7 * wavelength**3
+    # amplitude contrast is a constant phase: √(1-w²) sin χ + w cos χ = sin(χ + asin w)
+    phase = parameters.phase_shift + torch.asin(parameters.amplitude_contrast)
+    chi = (
+        _spread(scale * mean) * squared
+        + _spread(scale * along) * (xx - yy)
+        + _spread(scale * across) * xy
+        - _spread(spherical) * squared**2
+        + _spread(phase)
+    )
+    envelope = _spread(parameters.scale) * torch.exp(-0.25 * _spread(parameters.b_factor) * squared)
+    return torch.sin(chi) * envelope
+
+
+def _spread(values: Tensor) -> Tensor:
+    return values[:, None, None]
