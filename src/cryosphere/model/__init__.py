@@ -1,0 +1,1 @@
+"""The probabilistic model: segmentation, deformation, encoders, decoder, posteriors, losses."""

@@ -1,0 +1,181 @@
+"""The variational auto-encoder as a whole: image → latent → motions → structure → image → loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor, nn
+
+from cryosphere.fourier import low_pass, parseval_weights, soft_disc
+from cryosphere.geometry.motions import RigidMotions
+from cryosphere.imaging.ctf import contrast_transfer
+from cryosphere.imaging.formation import particle_spectra
+from cryosphere.imaging.projection import Projector
+from cryosphere.model import losses
+from cryosphere.model.batch import Batch
+from cryosphere.model.decoder import Decoder
+from cryosphere.model.deformation import deform, segment_centres
+from cryosphere.model.losses import Losses
+from cryosphere.model.posteriors import Gaussian, kl_divergence
+from cryosphere.model.segmentation import Segmentation
+
+
+@dataclass(frozen=True)
+class BaseStructure:
+    """The beads that are moved: (beads, 3) Å, electrons, consecutive residues, and springs for the elastic network."""
+
+    positions: Tensor
+    amplitudes: Tensor
+    bonded: Tensor  # (pairs, 2) int64, first < second
+    springs: Tensor  # (pairs, 2) int64
+
+
+@dataclass(frozen=True)
+class Objective:
+    """How images are compared and what the divergence weighs."""
+
+    kl: Literal["calibrated", "paper"]
+    low_pass: float | None  # Å
+    mask_radius: float | None  # of half the box
+    clash_distance: float  # Å
+    image_fraction: float  # of the image's area that holds noise (1 without a soft edge)
+    particles: int  # in the training set: the segmentation's divergence is shared among them
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Multipliers of the terms beside minus the correlation, at this step of the schedule."""
+
+    kl_latent: float = 1.0
+    kl_segments: float = 1.0
+    continuity: float = 0.0
+    clash: float = 0.0
+    elastic: float = 0.0
+
+
+class HeterogeneityModel(nn.Module):
+    """q(z | image) by `inference`, p(image | z) by `generative`, and their weighted sum of terms by `forward`."""
+
+    positions: Tensor
+    amplitudes: Tensor
+    bonded: Tensor
+    springs: Tensor
+    frequency_weights: Tensor
+    low_pass: Tensor
+    mask: Tensor
+    running_correlation: Tensor
+
+    def __init__(
+        self,
+        base: BaseStructure,
+        encoder: nn.Module,
+        decoder: Decoder,
+        segmentation: Segmentation,
+        projector: Projector,
+        objective: Objective,
+        *,
+        pivot: Literal["segment", "box"] = "segment",
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.segmentation = segmentation
+        self.projector = projector
+        self.objective = objective
+        self.pivot = pivot
+        for name in ("positions", "amplitudes", "bonded", "springs"):
+            self.register_buffer(name, getattr(base, name), persistent=False)
+        box, pixel = projector.grid.box, projector.grid.pixel_size
+        keep = low_pass(box, pixel, objective.low_pass)
+        self.register_buffer("low_pass", keep, persistent=False)
+        self.register_buffer("frequency_weights", parseval_weights(box) * keep.square(), persistent=False)
+        radius = (objective.mask_radius or 1.0) * box / 2
+        self.register_buffer("mask", soft_disc(box, radius, 0.05 * box), persistent=False)
+        self.register_buffer("running_correlation", torch.tensor(0.1))
+
+    @property
+    def independent_pixels(self) -> float:
+        """Independent noisy numbers per image that the correlation compares."""
+        area = self.objective.image_fraction
+        if self.objective.mask_radius is not None:
+            area = min(area, float(self.mask.square().mean()))
+        return float(self.frequency_weights.sum()) * area
+
+    def inference(self, batch: Batch) -> Gaussian:
+        """Approximate posterior of the latents of a batch, (n, latent)."""
+        posterior: Gaussian = self.encoder(batch)
+        return posterior
+
+    def pivots(self, membership: Float[Tensor, "beads segments"]) -> Float[Tensor, "segments 3"]:
+        """The points that segments turn about: their own centres, or the box's."""
+        if self.pivot == "box":
+            return self.positions.new_zeros(membership.shape[1], 3)
+        return segment_centres(self.positions, membership)
+
+    def structures(
+        self, z: Float[Tensor, "n latent"], membership: Float[Tensor, "beads segments"]
+    ) -> tuple[Float[Tensor, "n beads 3"], RigidMotions]:
+        """The deformed structures of latents, with the motions that made them."""
+        motions = self.decoder(z)
+        return deform(self.positions, membership, motions, self.pivots(membership)), motions
+
+    def generative(
+        self, positions: Float[Tensor, "*#n beads 3"], batch: Batch
+    ) -> Complex[Tensor, "n box half"]:
+        """Spectra of the noiseless images that these structures would give under the batch's poses and CTFs."""
+        spectra = particle_spectra(positions, self.amplitudes, batch.rotations, self.projector)
+        return spectra * contrast_transfer(batch.ctf, self.projector.grid)
+
+    def correlate(
+        self, predicted: Complex[Tensor, "n box half"], batch: Batch
+    ) -> Float[Tensor, " n"]:
+        """Correlation of predicted with observed images under this model's low-pass and mask."""
+        if self.objective.mask_radius is None:
+            return losses.spectral_correlation(predicted, batch.spectra, self.frequency_weights)
+        return losses.masked_correlation(predicted, batch.spectra, self.low_pass, self.mask)
+
+    def kl_weight(self) -> Tensor | float:
+        """Weight of one nat beside minus the correlation: calibrated, or one over the number of pixels.
+
+        The latter takes the correlation for a log-likelihood per pixel, as the paper's equation 8 does.
+        """
+        if self.objective.kl == "paper":
+            return 1.0 / self.projector.grid.box**2
+        return losses.calibrated_kl_weight(self.running_correlation, self.independent_pixels)
+
+    def forward(
+        self, batch: Batch, weights: Weights, generator: torch.Generator | None = None, *, draw: bool = True
+    ) -> Losses:
+        """Losses of a batch. With `draw`, latents and segmentation are drawn from their posteriors (training)."""
+        posterior = self.inference(batch)
+        z = posterior.sample(generator) if draw else posterior.mean
+        membership = self.segmentation(generator, draw=draw)
+        positions, _ = self.structures(z, membership)
+        correlations = self.correlate(self.generative(positions, batch), batch)
+        if self.training:
+            self.running_correlation.lerp_(correlations.detach().mean(), 0.02)
+        return self._losses(posterior, positions, correlations, weights)
+
+    def _losses(self, posterior: Gaussian, positions: Tensor, correlations: Tensor, weights: Weights) -> Losses:
+        nothing = positions.new_zeros(())
+        correlation = correlations.mean()
+        kl_latent = kl_divergence(posterior).sum(-1).mean()
+        kl_segments = self.segmentation.kl()
+        stretch = losses.continuity(positions, self.positions, self.bonded) if weights.continuity else nothing
+        springs = losses.elastic(positions, self.positions, self.springs) if weights.elastic else nothing
+        depth = losses.clash(positions, self.bonded, self.objective.clash_distance) if weights.clash else nothing
+        nats = weights.kl_latent * kl_latent + weights.kl_segments * kl_segments / self.objective.particles
+        restraints = weights.continuity * stretch + weights.clash * depth + weights.elastic * springs
+        return Losses(
+            correlation=correlation,
+            kl_latent=kl_latent,
+            kl_segments=kl_segments,
+            continuity=stretch,
+            clash=depth,
+            elastic=springs,
+            total=-correlation + self.kl_weight() * nats + restraints,
+            correlations=correlations,
+        )
