@@ -1,1 +1,15 @@
 """Atomic models: reading and writing them, their residues, the beads that stand for them, neighbour pairs."""
+
+from cryosphere.structures.beads import Beads
+from cryosphere.structures.model import AtomicModel, model_from_structure, read_model
+from cryosphere.structures.write import ModelWriter, write_model, write_models
+
+__all__ = [
+    "AtomicModel",
+    "Beads",
+    "ModelWriter",
+    "model_from_structure",
+    "read_model",
+    "write_model",
+    "write_models",
+]

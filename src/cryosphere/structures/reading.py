@@ -1,0 +1,158 @@
+"""From a file's bytes to a gemmi structure: unpacking, recognising the format, and refusing what is no model."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import re
+import zlib
+from pathlib import Path
+
+import gemmi
+
+from cryosphere.errors import StructureError
+from cryosphere.structures import chemistry
+
+logger = logging.getLogger(__name__)
+
+_EXPECTED = "expected an atomic model in PDB or mmCIF format (.pdb, .cif, also gzipped)"
+_PRINTABLE = bytes(code if 32 <= code < 127 or code in b"\t\n\r" else ord("?") for code in range(256))
+_MMCIF_START = re.compile(rb"\A(?:[ \t]*(?:#[^\n]*)?\r?\n)*[ \t]*data_", re.IGNORECASE)
+
+
+def parse_structure(path: Path) -> gemmi.Structure:
+    """The first model of a PDB or mmCIF file, every atom in the order of the file.
+
+    Chains that a PDB file interrupts (ligands and waters after TER) stay where they are. Entities and label
+    identifiers that a PDB file lacks are derived, so that it can be written as mmCIF; elements that contradict the
+    atom names of standard residues are corrected, with a log message.
+
+    Raises StructureError for a file that is missing, empty, damaged, without atoms, or not an atomic model at all.
+    """
+    data = _file_bytes(path)
+    is_mmcif = _MMCIF_START.match(data) is not None
+    if not is_mmcif:
+        _check_pdb_coordinates(path, data)
+    structure = _parse(path, data, is_mmcif=is_mmcif)
+    structure.remove_empty_chains()
+    if len(structure) == 0 or structure[0].count_atom_sites() == 0:
+        raise StructureError(f"{path}: no atoms found; {_EXPECTED}")
+    _keep_first_model(path, structure)
+    for chain in structure[0]:
+        if chain.name == "''":  # how an empty chain id, correctly quoted in mmCIF, arrives here
+            chain.name = ""
+    complete_identifiers(structure)
+    _correct_elements(path, structure)
+    return structure
+
+
+def complete_identifiers(structure: gemmi.Structure) -> None:
+    """Give residues the entity, label chain and label number that mmCIF wants, where the structure lacks them."""
+    structure.setup_entities()
+    residues = [residue for model in structure for chain in model for residue in chain]
+    if not any(residue.label_seq is not None for residue in residues):
+        structure.assign_label_seq_id(True)
+    known = {subchain for entity in structure.entities for subchain in entity.subchains}
+    for residue in residues:  # chains with a blank id are passed over by gemmi
+        if residue.subchain and residue.subchain not in known:
+            known.add(residue.subchain)
+            _add_entity(structure, residue)
+
+
+def _add_entity(structure: gemmi.Structure, residue: gemmi.Residue) -> None:
+    names = {entity.name for entity in structure.entities}
+    number = 1
+    while str(number) in names:
+        number += 1
+    entity = gemmi.Entity(str(number))
+    entity.subchains = [residue.subchain]
+    entity.entity_type = residue.entity_type
+    if residue.entity_type == gemmi.EntityType.Polymer:
+        entity.polymer_type = structure[0].get_subchain(residue.subchain).check_polymer_type()
+    structure.entities.append(entity)
+    for chain in structure[0]:
+        for other in chain:
+            if other.subchain == residue.subchain:
+                other.entity_id = entity.name
+
+
+def _file_bytes(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise StructureError(f"{path}: there is no such file; {_EXPECTED}") from error
+    except OSError as error:
+        raise StructureError(f"{path}: cannot be read ({error.strerror or error}); {_EXPECTED}") from error
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise StructureError(f"{path}: the gzip file is damaged or truncated ({error}); fetch it again") from error
+    if not data.strip():
+        raise StructureError(f"{path}: the file is empty; {_EXPECTED}")
+    if b"\0" in data:
+        raise StructureError(f"{path}: this is a binary file; {_EXPECTED}")
+    printable = data.translate(_PRINTABLE)
+    if printable != data:
+        count = sum(before != after for before, after in zip(data, printable, strict=True))
+        logger.warning("%s: %d characters outside plain ASCII are read as '?'", path, count)
+    return printable
+
+
+def _check_pdb_coordinates(path: Path, data: bytes) -> None:
+    """Refuse coordinate fields that hold no number: gemmi would read them as 0."""
+    for row, line in enumerate(data.splitlines(), start=1):
+        if line[:4].upper() == b"ATOM" or line[:6].upper() == b"HETATM":
+            for field in (line[30:38], line[38:46], line[46:54]):
+                if not _is_number(field):
+                    raise StructureError(
+                        f"{path}, line {row}: columns 31-54 should hold x, y and z in Å, "
+                        f"found {line[30:54].decode()!r}; the file is damaged or not in PDB format"
+                    )
+        elif line[:6] == b"ENDMDL":
+            return
+
+
+def _is_number(field: bytes) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+def _parse(path: Path, data: bytes, *, is_mmcif: bool) -> gemmi.Structure:
+    kind = gemmi.CoorFormat.Mmcif if is_mmcif else gemmi.CoorFormat.Pdb
+    try:
+        structure = gemmi.read_structure_string(data, merge_chain_parts=False, format=kind)
+    except (RuntimeError, ValueError, IndexError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise StructureError(f"{path}: cannot be read as {kind.name} ({reason}); {_EXPECTED}") from error
+    return structure
+
+
+def _keep_first_model(path: Path, structure: gemmi.Structure) -> None:
+    count = len(structure)
+    if count > 1:
+        logger.warning("%s holds %d models: only the first one is used", path, count)
+        del structure[1:]
+
+
+def _correct_elements(path: Path, structure: gemmi.Structure) -> None:
+    examples: list[str] = []
+    count = 0
+    for chain in structure[0]:
+        for residue in chain:
+            name = residue.name
+            for atom in residue:
+                stated = atom.element
+                element = chemistry.element_in_polymer(name, atom.name)
+                if element is None and stated.atomic_number == 0:
+                    element = chemistry.element_guess(atom.name)
+                if element is not None and element.atomic_number != stated.atomic_number:
+                    count += 1
+                    if len(examples) < 3:
+                        examples.append(f"{name} {residue.seqid} {atom.name}: {stated.name} -> {element.name}")
+                    atom.element = element
+    if count:
+        logger.warning("%s: elements of %d atoms were taken from their names (%s)", path, count, "; ".join(examples))
