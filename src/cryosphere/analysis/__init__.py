@@ -1,0 +1,1 @@
+"""From a trained run to tables, structures, pictures and a report. Reads run directories, never a trainer."""

@@ -1,0 +1,191 @@
+"""Everything after training in one go: tables, traversals, pictures and the report, into RUN/analysis."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cryosphere.analysis.findings import Findings, held_out_fit, latent_certainty
+from cryosphere.analysis.gallery import draw_pictures
+from cryosphere.analysis.motion_table import MotionTable
+from cryosphere.analysis.motions import batches, relative_to
+from cryosphere.analysis.movement import atom_frames, between_ends, residue_movement, segment_motions
+from cryosphere.analysis.pca import PrincipalComponents, principal_components
+from cryosphere.analysis.report import Origin, render
+from cryosphere.analysis.run import Run
+from cryosphere.analysis.traversal import Clusters, Traversal, cluster, traverse
+from cryosphere.errors import InputError
+from cryosphere.progress import SILENT, Progress
+
+_LOG = logging.getLogger(__name__)
+_TRAVERSED = 3  # principal components, at most
+_ROWS_PER_BATCH = 100_000  # of motions.csv, formatted at once
+
+
+@dataclass(frozen=True)
+class AnalysisSettings:
+    """How much `analyze` makes."""
+
+    points: int = 10  # structures per traversal
+    clusters: int = 10
+
+
+def analyze(
+    run: str | Path | Run,
+    *,
+    device: str = "auto",
+    settings: AnalysisSettings | None = None,
+    progress: Progress = SILENT,
+) -> Path:
+    """Analyse a run and return the folder RUN/analysis, whose report.html tells what was found.
+
+    The folder is built under another name and takes the place of an earlier analysis only when it is complete.
+
+    Raises:
+        RunError: if the run directory is missing or damaged.
+        InputError: if the settings make no sense.
+    """
+    settings = settings or AnalysisSettings()
+    if settings.points < 2 or settings.clusters < 0:
+        raise InputError(f"a traversal needs at least 2 points and clusters cannot be negative, found {settings}")
+    run = run if isinstance(run, Run) else Run(run, device=device, progress=progress)
+    final = run.path / "analysis"
+    with _replacing(final) as folder:
+        _build(run, folder, settings, progress)
+    _LOG.info("report: %s", final / "report.html")
+    return final
+
+
+def _build(run: Run, folder: Path, settings: AnalysisSettings, progress: Progress) -> None:
+    latents = run.latents
+    components = principal_components(latents)
+    traversals = [
+        traverse(latents, components, k, points=settings.points) for k in range(min(_TRAVERSED, components.meaningful))
+    ]
+    clusters = cluster(latents, settings.clusters) if settings.clusters else None
+    _write_tables(run, folder, components, clusters, progress)
+    _write_structures(run, folder, traversals, clusters, progress)
+    findings = _find(run, components, traversals)
+    _movement_table(run, findings).to_csv(folder / "movement.csv", index=False)
+    pictures = draw_pictures(run, findings, traversals)
+    (folder / "pictures").mkdir()
+    for picture in pictures:
+        (folder / "pictures" / picture.name).write_bytes(picture.png)
+    files = [p.relative_to(folder).as_posix() for p in sorted(folder.rglob("*")) if p.is_file()]
+    files.sort(key=lambda name: (name.count("/"), name))
+    (folder / "report.html").write_text(render(findings, pictures, files, _origin(run)), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _replacing(final: Path) -> Iterator[Path]:
+    """A temporary folder that takes the name `final` at the end; on failure it vanishes and `final` stays as it was."""
+    for left_over in final.parent.glob(f".{final.name}-*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
+    folder.chmod(0o755)
+    try:
+        yield folder
+        if final.exists():
+            final.rename(folder.with_name(f"{folder.name}-earlier"))
+        folder.rename(final)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder.with_name(f"{folder.name}-earlier"), ignore_errors=True)
+
+
+def _write_tables(
+    run: Run, folder: Path, components: PrincipalComponents, clusters: Clusters | None, progress: Progress
+) -> None:
+    np.save(folder / "z.npy", np.ascontiguousarray(run.latents, dtype=np.float32))
+    np.save(folder / "z_sd.npy", np.ascontiguousarray(run.latent_sd, dtype=np.float32))
+    run.segment_table.to_csv(folder / "segments.csv", index=False)
+    run.residue_table.to_csv(folder / "segments_per_residue.csv", index=False)
+    scores = components.project(run.latents)[:, :10]
+    table = pd.DataFrame(scores.round(5), columns=[f"pc{k + 1}" for k in range(scores.shape[1])])
+    table.insert(0, "image", np.arange(len(table)))
+    if clusters is not None:
+        table["cluster"] = clusters.labels + 1
+    table.to_csv(folder / "pca.csv", index=False)
+    _write_motions(run, folder, progress)
+
+
+def _write_motions(run: Run, folder: Path, progress: Progress) -> None:
+    latents, segmentation = run.latents, run.segmentation
+    with (
+        MotionTable(folder / "motions.csv") as absolute,
+        MotionTable(folder / "motions_relative.csv") as relative,
+        progress.track(len(latents), "writing motions") as advance,
+    ):
+        for part in batches(len(latents), max(1, _ROWS_PER_BATCH // segmentation.count)):
+            rows = np.arange(part.start, part.stop)
+            motions = segment_motions(run.model, segmentation, latents[part])
+            absolute.append(motions, rows)
+            relative.append(relative_to(motions, segmentation.reference), rows)
+            advance(len(rows))
+
+
+def _write_structures(
+    run: Run, folder: Path, traversals: list[Traversal], clusters: Clusters | None, progress: Progress
+) -> None:
+    from cryosphere.structures import ModelWriter
+
+    writer = ModelWriter(run.model.atomic_model)
+    total = len(traversals) + (len(clusters.rows) if clusters else 0)
+    (folder / "traversals").mkdir()
+    with progress.track(total, "writing structures") as advance:
+        for traversal in traversals:
+            writer.write_all(folder / "traversals" / f"{traversal.name}.cif", atom_frames(run.model, traversal.latents))
+            np.save(folder / "traversals" / f"{traversal.name}_z.npy", traversal.latents.astype(np.float32))
+            advance(1)
+        if clusters is None:
+            return
+        (folder / "clusters").mkdir()
+        for number, positions in enumerate(atom_frames(run.model, clusters.latents), start=1):
+            writer.write(folder / "clusters" / f"cluster_{number:02d}.cif", positions)
+            advance(1)
+
+
+def _find(run: Run, components: PrincipalComponents, traversals: list[Traversal]) -> Findings:
+    return Findings(
+        images=len(run),
+        box=run.model.image_grid.box,
+        pixel_size=run.model.image_grid.pixel_size,
+        segmentation=run.segmentation,
+        components=components,
+        along_pc1=between_ends(run.model, run.segmentation, traversals[0].latents),
+        residue_movement=residue_movement(run.model, run.segmentation, run.latents),
+        certainty=latent_certainty(run.latent_sd, components),
+        fit=held_out_fit(run.model, run.latents),
+        metrics=run.metrics,
+    )
+
+
+def _movement_table(run: Run, findings: Findings) -> pd.DataFrame:
+    table = run.residue_table[["chain", "residue", "insertion", "name", "segment"]].copy()
+    return table.assign(rms_displacement=findings.residue_movement.round(3))
+
+
+def _origin(run: Run) -> Origin:
+    config = run.path / "config.yaml"
+    names = ("cryosphere", "torch", "numpy", "gemmi")
+    return Origin(
+        run=run.path.resolve().name,
+        date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        model=f"model: {run.model.atomic_model.name}",
+        particles=f"particles: {run.particles.source}",
+        settings=config.read_text(encoding="utf-8", errors="replace")
+        if config.is_file()
+        else "(config.yaml is missing)",
+        versions={name: version(name) for name in names} | {"Python": platform.python_version()},
+    )

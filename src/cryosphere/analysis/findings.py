@@ -1,0 +1,199 @@
+"""What a run found, in figures, and what speaks against believing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cryosphere.analysis.movement import SegmentMovement
+from cryosphere.analysis.pca import PrincipalComponents
+from cryosphere.analysis.segments import Segmentation
+
+if TYPE_CHECKING:
+    from cryosphere.training.trained import TrainedModel
+
+Float = NDArray[np.float64]
+SMALL_SET = 200  # images; below this, hardly any motion can be told from noise
+NEGLIGIBLE_MOTION = 0.25  # of a pixel of the images as trained on
+NEGLIGIBLE_FALL = 0.02  # of the held-out correlation: smaller falls are taken for chance
+
+
+@dataclass(frozen=True)
+class HeldOutFit:
+    """How well held-out images are predicted: by the deformed structures, and by the undeformed model."""
+
+    deformed: float  # mean correlation
+    undeformed: float
+    gain_error: float  # standard error of the difference
+    images: int
+
+    @property
+    def gain(self) -> float:
+        return self.deformed - self.undeformed
+
+    @property
+    def improved(self) -> bool:
+        """Whether the gain is more than twice its standard error."""
+        return self.gain > 2 * self.gain_error
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that the report says in words."""
+
+    images: int
+    box: int
+    pixel_size: float
+    segmentation: Segmentation
+    components: PrincipalComponents
+    along_pc1: SegmentMovement
+    residue_movement: Float  # (R,) Å
+    certainty: float  # spread of the latents along PC1 over their typical posterior standard deviation
+    fit: HeldOutFit | None
+    metrics: pd.DataFrame
+
+    @property
+    def moving(self) -> list[int]:
+        """Used segments besides the reference, the one that moves most first."""
+        others = [int(s) for s in self.segmentation.used if s != self.segmentation.reference]
+        return sorted(others, key=lambda s: -float(self.along_pc1.residue_rms[s]))
+
+
+def latent_certainty(sd: NDArray[np.floating], components: PrincipalComponents) -> float:
+    """Standard deviation of the latents along PC1, over the root mean square of their posterior one along it."""
+    direction = components.directions[0]
+    posterior = float(np.sqrt(np.mean((np.asarray(sd, dtype=np.float64) * direction) ** 2 @ np.ones(len(direction)))))
+    spread = float(np.sqrt(components.variances[0]))
+    return spread / posterior if posterior > 0 else float("inf") if spread > 0 else 0.0
+
+
+def held_out_fit(model: TrainedModel, z: NDArray[np.floating], limit: int = 400) -> HeldOutFit | None:
+    """Compare deformed and undeformed model on the held-out images; None where no image was held out.
+
+    z (n, L) latents of all images. Both predictions are compared with the image in the same way: correlation within
+    the disc of 90 % of the half box.
+    """
+    import torch
+
+    from cryosphere.fourier import pixel_radii
+    from cryosphere.imaging.ctf import CtfParameters
+    from cryosphere.imaging.formation import particle_images
+
+    rows = np.asarray(model.validation_rows, dtype=np.int64)
+    if len(rows) == 0:
+        return None
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(limit, len(rows))).round().astype(int))]
+    observed, predicted = (np.asarray(images) for images in model.image_pairs(rows, np.asarray(z)[rows]))
+    beads, table = model.atomic_model.beads, model.table[rows]
+    base = particle_images(
+        torch.as_tensor(beads.positions, dtype=torch.float32),
+        torch.as_tensor(beads.amplitudes, dtype=torch.float32),
+        torch.as_tensor(table.rotations, dtype=torch.float32),
+        torch.zeros(len(rows), 2),
+        CtfParameters.from_table(table),
+        (model.image_grid, 2.0),
+    ).numpy()
+    inside = pixel_radii(model.image_grid.box).numpy() < 0.45 * model.image_grid.box
+    deformed, undeformed = (correlations(images, observed, inside) for images in (predicted, base))
+    error = float(np.std(deformed - undeformed, ddof=1) / np.sqrt(len(rows))) if len(rows) > 1 else float("inf")
+    return HeldOutFit(float(deformed.mean()), float(undeformed.mean()), error, len(rows))
+
+
+def correlations(first: NDArray[np.floating], second: NDArray[np.floating], inside: NDArray[np.bool_]) -> Float:
+    """Correlation (n,) of images (n, box, box) with each other over the pixels `inside`; 0 where one is constant."""
+    a = first[:, inside].astype(np.float64)
+    b = second[:, inside].astype(np.float64)
+    a = a - a.mean(axis=1, keepdims=True)
+    b = b - b.mean(axis=1, keepdims=True)
+    norm = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    return np.asarray(np.where(norm > 0, (a * b).sum(axis=1) / np.where(norm > 0, norm, 1.0), 0.0))
+
+
+def warnings(findings: Findings) -> list[str]:
+    """Plain sentences about what should make the reader doubt the motion; empty where nothing does."""
+    found = [
+        _few_images(findings),
+        _one_segment(findings),
+        _small_motion(findings),
+        _uncertain_latents(findings),
+        _overfitting(findings.metrics),
+        _no_gain(findings.fit),
+    ]
+    return [sentence for sentence in found if sentence]
+
+
+def _few_images(findings: Findings) -> str:
+    if findings.images >= SMALL_SET:
+        return ""
+    many = "images were" if findings.images > 1 else "image was"
+    return (
+        f"Only {findings.images} {many} used. That is too few to tell motion from noise: take everything below as a "
+        "check that the software runs."
+    )
+
+
+def _one_segment(findings: Findings) -> str:
+    if len(findings.segmentation.used) > 1:
+        return ""
+    return "All residues belong to one segment: the run found no parts that move relative to each other."
+
+
+def _small_motion(findings: Findings) -> str:
+    if not findings.moving:
+        return ""
+    largest = max(float(findings.along_pc1.residue_rms[s]) for s in findings.moving)
+    limit = NEGLIGIBLE_MOTION * findings.pixel_size
+    if largest >= limit:
+        return ""
+    return (
+        f"The largest movement along the first principal component is about {largest:.2f} Å, less than a quarter of "
+        f"a pixel ({findings.pixel_size:.2f} Å): too little for these images to show. Treat the molecule as rigid."
+    )
+
+
+def _uncertain_latents(findings: Findings) -> str:
+    if findings.certainty >= 1.0:
+        return ""
+    if findings.certainty < 0.1:
+        return (
+            "The latents have collapsed: they hardly differ between images, so all images get nearly the same "
+            "structure. Less weight on the KL term, more images or another seed may help; or nothing moves."
+        )
+    return (
+        f"Along the first principal component the images spread only {findings.certainty:.1f} times as far as the "
+        "uncertainty of a single image. The motion may be real on average, but the place of one image on it is mostly "
+        "a guess."
+    )
+
+
+def _overfitting(metrics: pd.DataFrame) -> str:
+    if not {"train_correlation", "validation_correlation"} <= set(metrics.columns):
+        return ""
+    train = metrics["train_correlation"].to_numpy(dtype=np.float64)
+    held_out = metrics["validation_correlation"].to_numpy(dtype=np.float64)
+    if len(held_out) < 2 or not np.isfinite(held_out).all():
+        return ""
+    best = int(np.argmax(held_out))
+    fell = held_out[best] - held_out[-1]
+    if fell <= NEGLIGIBLE_FALL * abs(held_out[best]) or train[-1] <= train[best]:
+        return ""
+    epoch = metrics["epoch"].iloc[best] if "epoch" in metrics else best + 1
+    return (
+        f"Overfitting: the correlation with held-out images fell from {held_out[best]:.4f} (epoch {epoch}) to "
+        f"{held_out[-1]:.4f} while that with the training images went on rising. Train for fewer epochs, with fewer "
+        "segments, or with more weight on the KL term."
+    )
+
+
+def _no_gain(fit: HeldOutFit | None) -> str:
+    if fit is None or fit.improved:
+        return ""
+    return (
+        f"Held-out images ({fit.images}) are not predicted better by the moving structures (correlation "
+        f"{fit.deformed:.4f}) than by the undeformed model ({fit.undeformed:.4f}; difference {fit.gain:+.4f} ± "
+        f"{fit.gain_error:.4f}). The motion is not supported by images that the training did not see."
+    )

@@ -1,0 +1,212 @@
+"""One page, readable without anything else, that tells a biologist what a run found."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+from cryosphere.analysis.findings import Findings, warnings
+from cryosphere.analysis.report_page import FILES, STYLE
+from cryosphere.analysis.segments import ResidueRange
+
+_MOST_SENTENCES = 6
+_MOST_RANGES = 8
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG file's content with what the reader should know about it."""
+
+    name: str  # file name
+    title: str
+    caption: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a report comes from: shown at its head and foot."""
+
+    run: str  # name of the run directory
+    date: str
+    model: str
+    particles: str
+    settings: str  # config.yaml as text
+    versions: Mapping[str, str]
+
+
+def render(findings: Findings, pictures: Sequence[Picture], files: Sequence[str], origin: Origin) -> str:
+    """The report as one HTML text: pictures embedded, no script, nothing loaded from elsewhere.
+
+    `files`: what else lies in the folder of the report, relative to it; they are linked.
+    """
+    parts = [
+        f"<header><p class='kind'>cryosphere analysis</p><h1>{escape(origin.run)}</h1>"
+        f"<p class='meta'>{escape(origin.model)} · {escape(origin.particles)} · {escape(origin.date)}</p></header>",
+        _facts(findings),
+        "<section><h2>In plain words</h2>" + _summary(findings) + _doubts(findings) + "</section>",
+        "<section><h2>Segments</h2>" + _segment_table(findings) + "</section>",
+        "<section><h2>Pictures</h2>" + "".join(map(_figure, pictures)) + "</section>",
+        "<section><h2>Files</h2>" + _file_list(files) + "</section>",
+        _settings(origin),
+    ]
+    return (
+        "<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>{escape(origin.run)} – cryosphere</title><style>{STYLE}</style></head><body><main>"
+        + "\n".join(parts)
+        + "</main></body></html>\n"
+    )
+
+
+def _facts(findings: Findings) -> str:
+    used, count = len(findings.segmentation.used), findings.segmentation.count
+    held_out = f"{findings.fit.deformed:.3f}" if findings.fit else "–"
+    largest = max((float(findings.along_pc1.residue_rms[s]) for s in findings.moving), default=0.0)
+    facts = (
+        (f"{findings.images:,}", "images"),
+        (f"{len(findings.segmentation.assignment):,}", "residues"),
+        (f"{used} of {count}", "segments used"),
+        (f"{largest:.1f} Å", "largest movement of a segment along PC1 (RMS of its residues)"),
+        (held_out, "correlation with held-out images"),
+    )
+    return "<ul class='facts'>" + "".join(f"<li><b>{value}</b>{label}</li>" for value, label in facts) + "</ul>"
+
+
+def _summary(findings: Findings) -> str:
+    segmentation = findings.segmentation
+    used, count = len(segmentation.used), segmentation.count
+    chains = len(np.unique(segmentation.beads.chain))
+    reference = segmentation.reference
+    share = 100 * float(findings.components.explained[0])
+    sentences = [
+        f"{_count(findings.images, 'image')} ({findings.box} × {findings.box} pixels of {findings.pixel_size:.3g} Å, "
+        f"as trained on) {'were' if findings.images > 1 else 'was'} compared with a model of "
+        f"{_count(len(segmentation.assignment), 'residue')} in {_count(chains, 'chain')}. "
+        f"Of {_count(count, 'segment')} allowed, {used} {'holds' if used == 1 else 'hold'} residues"
+        + ("; the others are empty." if used < count else ".")
+    ]
+    if findings.moving:
+        sentences.append(
+            f"The first principal component (PC1) holds {share:.0f} % of the variation among the images' latents. "
+            "Between its 5th and 95th percentile, seen from the largest segment, "
+            f"<b>{segmentation.names[reference]}</b> ({_ranges(segmentation.ranges[reference])}; "
+            f"{_count(int(segmentation.residues[reference]), 'residue')}):"
+        )
+    items = [_movement_sentence(findings, segment) for segment in findings.moving[:_MOST_SENTENCES]]
+    rest = len(findings.moving) - len(items)
+    if rest > 0:
+        items.append(f"and {rest} more, which move less: see the table below.")
+    closing = [_fit_sentence(findings)]
+    return (
+        "".join(f"<p>{sentence}</p>" for sentence in sentences)
+        + ("<ul>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>" if items else "")
+        + "".join(f"<p>{sentence}</p>" for sentence in closing if sentence)
+    )
+
+
+def _movement_sentence(findings: Findings, segment: int) -> str:
+    segmentation, movement = findings.segmentation, findings.along_pc1
+    return (
+        f"<b>{segmentation.names[segment]}</b> ({_ranges(segmentation.ranges[segment])}; "
+        f"{_count(int(segmentation.residues[segment]), 'residue')}) turns by {movement.angles[segment]:.1f}° and its "
+        f"centre moves by {movement.displacements[segment]:.1f} Å; its residues move by "
+        f"{movement.residue_rms[segment]:.1f} Å (RMS)."
+    )
+
+
+def _fit_sentence(findings: Findings) -> str:
+    fit = findings.fit
+    if fit is None:
+        return "No images were held out, so nothing here has been checked on images that the training did not see."
+    if not fit.improved:
+        return ""  # said among the doubts
+    return (
+        f"On {_count(fit.images, 'image')} that the training did not see, the moving structures predict the image "
+        f"better than the undeformed model: correlation {fit.deformed:.4f} against {fit.undeformed:.4f} "
+        f"(difference {fit.gain:+.4f} ± {fit.gain_error:.4f})."
+    )
+
+
+def _doubts(findings: Findings) -> str:
+    doubts = warnings(findings)
+    if not doubts:
+        return ""
+    items = "".join(f"<li>{escape(doubt)}</li>" for doubt in doubts)
+    return f"<div class='doubts'><h3>Reasons for doubt</h3><ul>{items}</ul></div>"
+
+
+def _segment_table(findings: Findings) -> str:
+    segmentation, movement = findings.segmentation, findings.along_pc1
+    head = (
+        "<tr><th>segment</th><th>residues of the input model</th><th class='n'>count</th>"
+        "<th class='n'>rotation (°)</th><th class='n'>shift of centre (Å)</th><th class='n'>residues, RMS (Å)</th></tr>"
+    )
+    rows = []
+    for segment in map(int, segmentation.used):
+        figures = f"<td class='n'>{segmentation.residues[segment]}</td>"
+        if segment == segmentation.reference:
+            figures += "<td colspan='3' class='ref'>largest: the others are told relative to it</td>"
+        else:
+            figures += "".join(
+                f"<td class='n'>{values[segment]:.1f}</td>"
+                for values in (movement.angles, movement.displacements, movement.residue_rms)
+            )
+        name = segmentation.names[segment]
+        rows.append(f"<tr><td>{name}</td><td>{_ranges(segmentation.ranges[segment])}</td>{figures}</tr>")
+    return (
+        f"<div class='wide'><table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table></div>"
+        "<p class='note'>Motion between the 5th and 95th percentile of PC1, relative to the largest segment. Motion of "
+        "the whole molecule cannot be told from an error of the pose; relative motion can. Complete lists: "
+        "segments.csv.</p>"
+    )
+
+
+def _ranges(ranges: Sequence[ResidueRange]) -> str:
+    """Residue ranges as text for people; the longest ones where there are many."""
+    shown = sorted(ranges, key=lambda r: -r.residues)[:_MOST_RANGES]
+    words = []
+    for one in ranges:
+        if one not in shown:
+            continue
+        between = "–" if "-" not in one.first + one.last else " to "
+        span = one.first if one.first == one.last else f"{one.first}{between}{one.last}"
+        ligand = f" ({one.ligand})" if one.ligand else ""
+        words.append(escape(f"{one.chain} {span}{ligand}".strip()))
+    more = len(ranges) - len(words)
+    return ", ".join(words) + (f" and {more} more" if more else "")
+
+
+def _figure(picture: Picture) -> str:
+    data = base64.b64encode(picture.png).decode("ascii")
+    return (
+        f"<figure><h3>{escape(picture.title)}</h3><img alt='{escape(picture.title, quote=True)}' "
+        f"src='data:image/png;base64,{data}'><figcaption>{escape(picture.caption)}</figcaption></figure>"
+    )
+
+
+def _file_list(files: Sequence[str]) -> str:
+    rows = []
+    for name in files:
+        meaning = next((text for start, text in FILES.items() if name.startswith(start)), "")
+        rows.append(
+            f"<tr><td><a href='{escape(name, quote=True)}'>{escape(name)}</a></td><td>{escape(meaning)}</td></tr>"
+        )
+    return f"<div class='wide'><table><tbody>{''.join(rows)}</tbody></table></div>"
+
+
+def _settings(origin: Origin) -> str:
+    versions = ", ".join(f"{escape(name)} {escape(version)}" for name, version in origin.versions.items())
+    return (
+        "<section><h2>Settings and versions</h2>"
+        f"<details><summary>config.yaml of this run</summary><pre>{escape(origin.settings)}</pre></details>"
+        f"<p class='note'>{versions}</p></section>"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

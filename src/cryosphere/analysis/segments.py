@@ -1,0 +1,145 @@
+"""The learned segments as tables: which residues of the input model move together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from cryosphere.structures import Beads
+
+POLYMER_KINDS = ("protein", "nucleic", "modified")
+
+
+@dataclass(frozen=True)
+class ResidueRange:
+    """Consecutive residues of one chain that belong to one segment; `first` and `last` are author residue numbers."""
+
+    chain: str
+    first: str  # residue number with insertion code, e.g. "52" or "52A"
+    last: str
+    residues: int
+    ligand: str = ""  # name of the residue where the range is a single ligand
+
+    def __str__(self) -> str:
+        chain = self.chain or "-"
+        if self.ligand:
+            return f"{chain}:{self.first}({self.ligand})"
+        return f"{chain}:{self.first}" if self.first == self.last else f"{chain}:{self.first}..{self.last}"
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The posterior-mean segmentation of the residues.
+
+    `membership` (R, N): how much each of the R residues belongs to each of the N segments; rows sum to 1.
+    Segments keep the order of the model; segment m (from 0) is called "S<m+1>" everywhere in files and pictures.
+    """
+
+    beads: Beads
+    membership: NDArray[np.float64]
+
+    @property
+    def count(self) -> int:
+        """N, with the empty segments."""
+        return int(self.membership.shape[1])
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return tuple(f"S{index + 1}" for index in range(self.count))
+
+    @cached_property
+    def assignment(self) -> NDArray[np.int64]:
+        """(R,): the segment that each residue belongs to most."""
+        return np.asarray(np.argmax(self.membership, axis=1), dtype=np.int64)
+
+    @cached_property
+    def weights(self) -> NDArray[np.float64]:
+        """(N,): sum of the memberships, in residues."""
+        return np.asarray(self.membership.sum(axis=0), dtype=np.float64)
+
+    @cached_property
+    def residues(self) -> NDArray[np.int64]:
+        """(N,): number of residues that belong to each segment most."""
+        return np.bincount(self.assignment, minlength=self.count).astype(np.int64)
+
+    @cached_property
+    def used(self) -> NDArray[np.int64]:
+        """Indices of the segments to which at least one residue belongs most."""
+        return np.flatnonzero(self.residues).astype(np.int64)
+
+    @cached_property
+    def reference(self) -> int:
+        """The segment with the most residues: motions of the others are told relative to it."""
+        return int(np.argmax(self.weights))
+
+    @cached_property
+    def centres(self) -> NDArray[np.float64]:
+        """(N, 3) Å: centre of each segment in the input model; that of the whole model where a segment is empty."""
+        weights = self.membership * (self.membership > 1e-3)
+        total = weights.sum(axis=0)[:, None]
+        positions = np.asarray(self.beads.positions, dtype=np.float64)
+        filled = total > 1e-2
+        mean = np.broadcast_to(positions.mean(axis=0), (self.count, 3))
+        return np.where(filled, weights.T @ positions / np.where(filled, total, 1.0), mean)
+
+    @cached_property
+    def ranges(self) -> tuple[tuple[ResidueRange, ...], ...]:
+        """For each segment, the residue ranges it is made of, in the order of the model."""
+        found: list[list[ResidueRange]] = [[] for _ in range(self.count)]
+        if len(self.assignment) == 0:
+            return tuple(tuple(one) for one in found)
+        polymer = np.isin(self.beads.kind, POLYMER_KINDS)
+        chain = np.asarray(self.beads.chain)
+        breaks = (
+            (self.assignment[1:] != self.assignment[:-1]) | (chain[1:] != chain[:-1]) | ~polymer[1:] | ~polymer[:-1]
+        )
+        starts = np.concatenate([[0], np.flatnonzero(breaks) + 1])
+        stops = np.append(starts[1:], len(self.assignment))
+        for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
+            ligand = "" if polymer[start] else str(self.beads.name[start])
+            residue_range = ResidueRange(
+                str(chain[start]), self._label(start), self._label(stop - 1), stop - start, ligand
+            )
+            found[int(self.assignment[start])].append(residue_range)
+        return tuple(tuple(one) for one in found)
+
+    def _label(self, residue: int) -> str:
+        return f"{int(self.beads.number[residue])}{str(self.beads.insertion[residue]).strip()}"
+
+    def table(self) -> pd.DataFrame:
+        """One row per segment: name, residues, weight, used, residue ranges, centre in Å of the input model."""
+        return pd.DataFrame(
+            {
+                "segment": np.arange(1, self.count + 1),
+                "name": self.names,
+                "residues": self.residues,
+                "weight": self.weights.round(3),
+                "used": self.residues > 0,
+                "reference": np.arange(self.count) == self.reference,
+                "ranges": [" ".join(map(str, ranges)) for ranges in self.ranges],
+                "centre_x": self.centres[:, 0].round(3),
+                "centre_y": self.centres[:, 1].round(3),
+                "centre_z": self.centres[:, 2].round(3),
+            }
+        )
+
+    def residue_table(self) -> pd.DataFrame:
+        """One row per residue: chain, author residue number, insertion code, name, kind, segment, its membership."""
+        rows = np.arange(len(self.assignment))
+        return pd.DataFrame(
+            {
+                "chain": np.asarray(self.beads.chain).astype(str),
+                "residue": np.asarray(self.beads.number),
+                "insertion": np.char.strip(np.asarray(self.beads.insertion).astype(str)),
+                "name": np.asarray(self.beads.name).astype(str),
+                "kind": np.asarray(self.beads.kind).astype(str),
+                "segment": self.assignment + 1,
+                "membership": self.membership[rows, self.assignment].round(4),
+            }
+        )
