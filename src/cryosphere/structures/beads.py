@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import Counter
 from dataclasses import dataclass
@@ -94,13 +95,13 @@ def _centres_of_electrons(
     moments = [np.bincount(atoms.site, weights * atoms.positions[:, axis], count) for axis in range(3)]
     centres = np.stack(moments, axis=1) / total[:, None]
     stated = np.bincount(atoms.site, weights * (atoms.atomic_numbers == 1), count)
-    heavy = total - stated
+    heavy = np.asarray(total - stated, dtype=np.float64)
     implied = np.array([
         chemistry.implied_hydrogens(site.name, float(electrons), in_polymer=site.role in ("protein", "nucleic"))
         for site, electrons in zip(sites, heavy, strict=True)
     ])  # fmt: skip
     mostly_stated = stated >= 0.75 * implied  # a file of polar hydrogens only does not count as one with hydrogens
-    return centres, heavy + np.where(mostly_stated, stated, implied)
+    return centres, np.asarray(heavy + np.where(mostly_stated, stated, implied), dtype=np.float64)
 
 
 def _anchors(atoms: AtomColumns, sites: tuple[Site, ...]) -> NDArray[np.int64]:
@@ -123,16 +124,16 @@ def _bonded(
     atoms: AtomColumns, sites: list[Site], site_index: NDArray[np.int64], anchors: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Pairs of neighbours in a chain: by their linking atoms; where one is missing, by the distance of Cα or C1'."""
-    count = int(site_index[-1]) + 1 if len(site_index) else 0
+    count = int(atoms.site.max()) + 1
     ends = {
         role: (
-            _first_atom(atoms, atoms.counted & np.isin(atoms.names, tail), max(count, int(atoms.site.max()) + 1)),
-            _first_atom(atoms, atoms.counted & (atoms.names == head), max(count, int(atoms.site.max()) + 1)),
+            _first_atom(atoms, atoms.counted & np.isin(atoms.names, tail), count),
+            _first_atom(atoms, atoms.counted & (atoms.names == head), count),
         )
         for role, tail, head in (("protein", ("C",), "N"), ("nucleic", ("O3'", "O3*"), "P"))
     }
     pairs = []
-    for i, (before, after) in enumerate(zip(sites, sites[1:], strict=False)):
+    for i, (before, after) in enumerate(itertools.pairwise(sites)):
         if before.role not in ends or before.role != after.role or before.chain != after.chain:
             continue
         tail, head = ends[before.role][0][site_index[i]], ends[before.role][1][site_index[i + 1]]

@@ -12,6 +12,7 @@ import gemmi
 
 from cryosphere.errors import StructureError
 from cryosphere.structures import chemistry
+from cryosphere.structures.pdb_text import name_copies, prepare_pdb
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +32,15 @@ def parse_structure(path: Path) -> gemmi.Structure:
     """
     data = _file_bytes(path)
     is_mmcif = _MMCIF_START.match(data) is not None
+    copies: dict[str, str] = {}
     if not is_mmcif:
-        _check_pdb_coordinates(path, data)
+        data, copies = prepare_pdb(path, data)
     structure = _parse(path, data, is_mmcif=is_mmcif)
     structure.remove_empty_chains()
     if len(structure) == 0 or structure[0].count_atom_sites() == 0:
         raise StructureError(f"{path}: no atoms found; {_EXPECTED}")
     _keep_first_model(path, structure)
+    name_copies(structure, copies)
     for chain in structure[0]:
         if chain.name == "''":  # how an empty chain id, correctly quoted in mmCIF, arrives here
             chain.name = ""
@@ -51,7 +54,7 @@ def complete_identifiers(structure: gemmi.Structure) -> None:
     structure.setup_entities()
     residues = [residue for model in structure for chain in model for residue in chain]
     if not any(residue.label_seq is not None for residue in residues):
-        structure.assign_label_seq_id(True)
+        structure.assign_label_seq_id(force=True)
     known = {subchain for entity in structure.entities for subchain in entity.subchains}
     for residue in residues:  # chains with a blank id are passed over by gemmi
         if residue.subchain and residue.subchain not in known:
@@ -97,28 +100,6 @@ def _file_bytes(path: Path) -> bytes:
         count = sum(before != after for before, after in zip(data, printable, strict=True))
         logger.warning("%s: %d characters outside plain ASCII are read as '?'", path, count)
     return printable
-
-
-def _check_pdb_coordinates(path: Path, data: bytes) -> None:
-    """Refuse coordinate fields that hold no number: gemmi would read them as 0."""
-    for row, line in enumerate(data.splitlines(), start=1):
-        if line[:4].upper() == b"ATOM" or line[:6].upper() == b"HETATM":
-            for field in (line[30:38], line[38:46], line[46:54]):
-                if not _is_number(field):
-                    raise StructureError(
-                        f"{path}, line {row}: columns 31-54 should hold x, y and z in Å, "
-                        f"found {line[30:54].decode()!r}; the file is damaged or not in PDB format"
-                    )
-        elif line[:6] == b"ENDMDL":
-            return
-
-
-def _is_number(field: bytes) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True
 
 
 def _parse(path: Path, data: bytes, *, is_mmcif: bool) -> gemmi.Structure:

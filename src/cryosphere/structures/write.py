@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
 import gemmi
 import numpy as np
@@ -123,7 +123,7 @@ def write_models(
 
 
 def _output_groups() -> gemmi.MmcifOutputGroups:
-    groups = gemmi.MmcifOutputGroups(False)
+    groups = gemmi.MmcifOutputGroups(False)  # noqa: FBT003 (gemmi takes it by position)
     for name in ("entry", "entity", "entity_poly", "entity_poly_seq", "struct_asym", "struct_conf", "struct_sheet"):
         setattr(groups, name, True)
     for name in ("chem_comp", "conn", "atoms", "group_pdb", "auth_all"):
@@ -159,9 +159,10 @@ def _replacing(path: Path) -> Iterator[TextIO]:
         raise StructureError(f"{path}: structures are written as mmCIF; give the file a name that ends in .cif")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with gzip.open(temporary, "wt") if path.suffix == ".gz" else open(temporary, "w", encoding="ascii") as file:
-            yield file  # type: ignore[misc]
-        os.replace(temporary, path)
+        packed = path.suffix.lower() == ".gz"
+        with gzip.open(temporary, "wt") if packed else temporary.open("w") as file:
+            yield cast("TextIO", file)
+        temporary.replace(path)
     except OSError as error:
         raise StructureError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
