@@ -31,7 +31,7 @@ from cryosphere.progress import SILENT, Progress
 log = logging.getLogger(__name__)
 
 _VERSION = 1  # raise it whenever preprocessing gives other values: older caches are then not taken for current ones
-_PIXELS_PER_BATCH = 1 << 23  # 32 MiB of float32
+_PIXELS_PER_BATCH = 1 << 20  # 4 MiB of float32: larger batches fall out of the processor's cache and are slower
 
 
 @dataclass(frozen=True)

@@ -59,17 +59,17 @@ def preprocess_batch(
     images: as extracted. shifts: (x, y) in Å in RELION's sense, so that the particle stands at the image's centre minus
     the shift. pixel_size: Å, of the images as extracted.
     Cropping and shifting happen in Fourier space and are exact; the image then has mean 0 and standard deviation 1 in
-    the background. Where there is no noise in the background (simulated images), the whole image's standard deviation
-    is used.
+    the background. Where there is no noise in the background (simulated images), the whole image's
+    root mean square deviation from the background is used.
     """
     side = images.shape[-1]
     box = settings.output_box(side)
     sign = 1.0 if settings.contrast == "white" else -1.0
-    spectra = fourier.crop(sign * fourier.to_spectrum(images), side, box)
+    spectra = fourier.crop(fourier.to_spectrum(images), side, box)
     new_pixel_size = pixel_size * side / box
     centred = fourier.from_spectrum(fourier.shift(spectra, box, shifts / new_pixel_size), box)
     normalised = normalise_background(centred, settings.background_radius / new_pixel_size)
-    return fourier.to_spectrum(normalised * edge_mask(box, settings.soft_edge, images.device))
+    return fourier.to_spectrum(normalised * (sign * edge_mask(box, settings.soft_edge, images.device)))
 
 
 def normalise_background(images: Float[Tensor, "n box box"], radius_pixels: float) -> Float[Tensor, "n box box"]:
@@ -78,9 +78,10 @@ def normalise_background(images: Float[Tensor, "n box box"], radius_pixels: floa
     radius = min(radius_pixels, _LARGEST_BACKGROUND_RADIUS * (box // 2))
     background = images[:, fourier.pixel_radii(box, images.device) > radius]
     spread, mean = torch.std_mean(background, dim=1, correction=0)
-    whole = images.flatten(1).std(dim=1, correction=0)
+    centred = images - mean[:, None, None]
+    whole = torch.linalg.vector_norm(centred, dim=(1, 2)) / box
     spread = torch.where(spread > _FLAT_BACKGROUND * whole, spread, whole)
-    return (images - mean[:, None, None]) / spread[:, None, None]
+    return centred / spread[:, None, None]
 
 
 def edge_mask(box: int, soft_edge: float, device: torch.device | str = "cpu") -> Float[Tensor, "box box"]:
