@@ -16,12 +16,14 @@ from torch import Tensor
 
 def to_spectrum(images: Float[Tensor, "*batch box box"]) -> Complex[Tensor, "*batch box half"]:
     """Half-spectrum of real images, orthonormal: the sum of squares is kept (see `parseval_weights`)."""
-    return torch.fft.rfft2(images, norm="ortho")
+    spectra: Tensor = torch.fft.rfft2(images, norm="ortho")
+    return spectra
 
 
 def from_spectrum(spectra: Complex[Tensor, "*batch box half"], box: int) -> Float[Tensor, "*batch box box"]:
     """Real images of `box` pixels from their half-spectra; the inverse of `to_spectrum`."""
-    return torch.fft.irfft2(spectra, s=(box, box), norm="ortho")
+    images: Tensor = torch.fft.irfft2(spectra, s=(box, box), norm="ortho")
+    return images
 
 
 def integer_frequencies(box: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:

@@ -51,7 +51,7 @@ def write_yaml(path: Path, settings: BaseModel, *, heading: str) -> None:
     stream = io.StringIO()
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[attr-defined,unused-ignore]
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment,unused-ignore]
     yaml.dump(settings.model_dump(mode="json"), stream)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     temporary.write_text("".join(f"# {line}\n" for line in heading.splitlines()) + stream.getvalue(), encoding="utf-8")

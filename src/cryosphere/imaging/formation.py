@@ -12,9 +12,7 @@ from cryosphere.imaging.grid import ImageGrid
 from cryosphere.imaging.projection import Projector, SpreadProjector
 
 
-def seen_from(
-    positions: Float[Tensor, "*#n beads 3"], rotations: Float[Tensor, "n 3 3"]
-) -> Float[Tensor, "n beads 2"]:
+def seen_from(positions: Float[Tensor, "*#n beads 3"], rotations: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n beads 2"]:
     """Where beads appear, in Å from the particle's centre: (A r)_xy, the projection running along z.
 
     `positions` may be one structure (beads, 3) for all particles or one each (n, beads, 3).
@@ -52,5 +50,3 @@ def particle_images(
     if ctf is not None:
         spectra = spectra * contrast_transfer(ctf, projector.grid).to(spectra.real.dtype)
     return from_spectrum(spectra, projector.grid.box)
-
-

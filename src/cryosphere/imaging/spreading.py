@@ -56,7 +56,7 @@ class _Spread(torch.autograd.Function):
         return grid.view(-1, box, box)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         pixels, amplitudes = ctx.saved_tensors
         along_x, along_y, corner, inside = _windows(pixels, ctx.box)
         index = corner[..., None] + _window_offsets(ctx.box, pixels.device)

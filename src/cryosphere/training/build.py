@@ -1,0 +1,145 @@
+"""From settings to the model's objects."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cryosphere.errors import ConfigError, DeviceError
+from cryosphere.fourier import soft_disc
+from cryosphere.imaging.grid import ImageGrid
+from cryosphere.imaging.projection import SpreadProjector
+from cryosphere.model.decoder import Decoder
+from cryosphere.model.encoders import FreeEncoder, LiftedEncoder, PixelEncoder
+from cryosphere.model.lifting import LiftingGrid
+from cryosphere.model.segmentation import Part, Segmentation
+from cryosphere.model.vae import BaseStructure, HeterogeneityModel, Objective
+from cryosphere.structures.beads import Beads
+from cryosphere.structures.neighbours import close_pairs
+from cryosphere.training.config import Config, PartSettings
+
+
+def find_device(name: str) -> torch.device:
+    """The device to compute on: "auto" takes a GPU if there is one.
+
+    Raises:
+        DeviceError: if CUDA is asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise DeviceError(
+            "a CUDA device was asked for, but PyTorch sees none (a CPU build, no driver, or CUDA_VISIBLE_DEVICES); "
+            "--device auto takes what there is"
+        )
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def build_model(
+    config: Config, beads: Beads, grid: ImageGrid, particles: int, device: torch.device
+) -> HeterogeneityModel:
+    """The model as it is before training; its starting weights depend on the seed alone.
+
+    `particles` is the number in the data set (the free encoder has a latent for each).
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.training.seed)
+        segmentation = Segmentation(
+            len(beads),
+            parts_of(config, beads),
+            temperature=config.segmentation.temperature,
+            prior_sd=config.segmentation.prior_sd,
+        )
+        encoder = _encoder(config, beads, grid, particles)
+        decoder = Decoder(
+            config.encoder.latent_dim,
+            segmentation.count,
+            config.decoder.hidden,
+            translation_scale=config.decoder.translation_scale,
+            rotation_scale=config.decoder.rotation_scale,
+        )
+    model = HeterogeneityModel(
+        _base_structure(beads, config.loss.elastic_cutoff),
+        encoder,
+        decoder,
+        segmentation,
+        SpreadProjector(grid, config.beads.sigma, device),
+        _objective(config, grid, particles),
+        pivot=config.decoder.pivot,
+    )
+    return model.to(device)
+
+
+def parts_of(config: Config, beads: Beads) -> list[Part]:
+    """The stretches of residues that are cut into segments.
+
+    Raises:
+        ConfigError: for an unknown chain, an empty or overlapping range, or more segments than residues.
+    """
+    settings = config.segmentation
+    if not settings.parts:
+        if settings.count > len(beads):
+            raise ConfigError(f"segmentation.count is {settings.count}, but the model has only {len(beads)} residues")
+        return [Part(0, len(beads) - 1, settings.count)]
+    parts = [_part(part, beads) for part in settings.parts]
+    ordered = sorted(parts, key=lambda part: part.first)
+    for before, after in zip(ordered[:-1], ordered[1:], strict=True):
+        if after.first <= before.last:
+            raise ConfigError("segmentation.parts overlap: each residue can belong to one part only")
+    return parts
+
+
+def _part(settings: PartSettings, beads: Beads) -> Part:
+    in_chain = np.flatnonzero((beads.chain == settings.chain) & np.isin(beads.kind, ("protein", "nucleic", "modified")))
+    if not len(in_chain):
+        known = ", ".join(dict.fromkeys(map(str, beads.chain)))
+        raise ConfigError(f"segmentation.parts names chain {settings.chain!r}; the model has {known}")
+    numbers = beads.number[in_chain]
+    first = int(numbers.min()) if settings.first is None else settings.first
+    last = int(numbers.max()) if settings.last is None else settings.last
+    inside = in_chain[(numbers >= first) & (numbers <= last)]
+    if len(inside) < settings.segments:
+        raise ConfigError(
+            f"segmentation.parts: residues {first}-{last} of chain {settings.chain} are {len(inside)} residues of the "
+            f"model, too few for {settings.segments} segments (the chain runs from {numbers.min()} to {numbers.max()})"
+        )
+    means = None
+    if settings.means is not None:
+        means = tuple(float(x) for x in np.interp(settings.means, beads.number[inside], inside))
+    return Part(int(inside[0]), int(inside[-1]), settings.segments, means, settings.widths)
+
+
+def _encoder(config: Config, beads: Beads, grid: ImageGrid, particles: int) -> nn.Module:
+    settings = config.encoder
+    if settings.kind == "free":
+        return FreeEncoder(particles, settings.latent_dim)
+    if settings.kind == "mlp":
+        mask = soft_disc(grid.box, settings.mask_radius * grid.box / 2, 0.0) > 0.5
+        return PixelEncoder(grid.box, mask, settings.hidden, settings.latent_dim)
+    points = len(LiftingGrid.around(beads.positions, settings.grid).points)
+    return LiftedEncoder(points, settings.hidden, settings.latent_dim)
+
+
+def _base_structure(beads: Beads, cutoff: float) -> BaseStructure:
+    positions = torch.as_tensor(beads.positions, dtype=torch.float32)
+    _, first, second = close_pairs(positions[None], cutoff)
+    return BaseStructure(
+        positions,
+        torch.as_tensor(beads.amplitudes, dtype=torch.float32),
+        _pairs(beads.bonded),
+        torch.stack([first, second], dim=1),
+    )
+
+
+def _pairs(bonded: NDArray[np.int64]) -> Tensor:
+    return torch.as_tensor(np.sort(np.asarray(bonded).reshape(-1, 2), axis=1), dtype=torch.int64)
+
+
+def _objective(config: Config, grid: ImageGrid, particles: int) -> Objective:
+    edge = config.images.soft_edge
+    fraction = 1.0 if edge == 0 else math.pi / 4 * (1 - edge / 2) ** 2
+    loss = config.loss
+    return Objective(loss.kl, loss.low_pass, loss.mask_radius, loss.clash_distance, fraction, particles)

@@ -1,0 +1,75 @@
+"""Batches of particles for training and analysis, in any order, one batch ahead of the consumer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cryosphere.imaging.ctf import CtfParameters
+from cryosphere.model.batch import Batch
+from cryosphere.particles.cache import ParticleImages
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which particles are trained on, and which are held out to see whether what is learned holds for others."""
+
+    train: Rows
+    validation: Rows
+
+    @classmethod
+    def random(cls, count: int, fraction: float, seed: int) -> Split:
+        """Hold out a fraction, at least one image unless fraction is 0 or there are fewer than ten images."""
+        held_out = 0 if count < 10 or fraction == 0 else max(1, round(fraction * count))
+        order = np.random.default_rng([seed, 0x5EED]).permutation(count)
+        return cls(np.sort(order[held_out:]), np.sort(order[:held_out]))
+
+
+def epoch_order(rows: Rows, seed: int, epoch: int) -> Rows:
+    """The rows in the order of one epoch: a permutation that depends on nothing but seed and epoch."""
+    return rows[np.random.default_rng([seed, 1, epoch]).permutation(len(rows))]
+
+
+class ParticleLoader:
+    """Hands out batches on a device. Poses and CTFs stay there; images come from the cache, one batch ahead."""
+
+    def __init__(self, images: ParticleImages, features: Path | None, device: torch.device) -> None:
+        self.images = images
+        self.features: NDArray[np.float16] | None = None
+        if features is not None:
+            self.features = np.load(features, mmap_mode="r", allow_pickle=False)
+        self.device = device
+        self.rotations = torch.as_tensor(images.table.rotations, dtype=torch.float32, device=device)
+        self.ctf = CtfParameters.from_table(images.table, device)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, rows: Rows) -> Batch:
+        """The particles of the given rows, in that order."""
+        index = torch.as_tensor(rows, dtype=torch.int64).to(self.device, non_blocking=True)
+        features = None
+        if self.features is not None:
+            features = torch.from_numpy(self.features[rows]).to(self.device, non_blocking=True).float()
+        spectra = self.images.spectra(rows).to(self.device, non_blocking=True)
+        return Batch(index, spectra, self.rotations[index], self.ctf[index], features)
+
+    def batches(self, rows: Rows, size: int) -> Iterator[Batch]:
+        """All the given particles, in order, `size` at a time; the last batch is as small as it must be."""
+        pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            waiting = pool.submit(self.batch, pieces[0]) if pieces else None
+            for following in [*pieces[1:], None]:
+                assert waiting is not None
+                current = waiting.result()
+                if following is not None:
+                    waiting = pool.submit(self.batch, following)
+                yield current

@@ -1,0 +1,82 @@
+"""Averages over an epoch, kept on the device, and the table they end up in."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cryosphere.model.losses import Losses
+
+
+class EpochAverages:
+    """Sums of the loss terms over the images of an epoch, and the first step at which one was not finite.
+
+    Nothing here waits for the device until `averages` or `first_failure` is asked for.
+    """
+
+    TERMS = ("correlation", "kl_latent", "kl_segments", "continuity", "clash", "elastic", "total")
+
+    def __init__(self, device: torch.device) -> None:
+        self.sums = torch.zeros(len(self.TERMS), dtype=torch.float64, device=device)
+        self.images = 0
+        self._failed_step = torch.full((), -1, dtype=torch.int64, device=device)
+        self._failed_terms = torch.zeros(len(self.TERMS), dtype=torch.bool, device=device)
+
+    def add(self, losses: Losses, count: int, step: int) -> None:
+        """Count the terms of a batch of `count` images."""
+        terms = losses.terms()
+        values = torch.stack([terms[name].detach() for name in self.TERMS])
+        self.sums += count * values
+        self.images += count
+        bad = ~torch.isfinite(values)
+        first = bad.any() & (self._failed_step < 0)
+        self._failed_terms = torch.where(first, bad, self._failed_terms)
+        self._failed_step = torch.where(first, step, self._failed_step)
+
+    def averages(self) -> dict[str, float]:
+        """Mean of every term over the images counted."""
+        means = (self.sums / max(self.images, 1)).tolist()
+        return dict(zip(self.TERMS, means, strict=True))
+
+    def first_failure(self) -> tuple[int, list[str]] | None:
+        """Step and names of the terms that were first not finite; None where all were."""
+        step = int(self._failed_step)
+        if step < 0:
+            return None
+        failed = [name for name, bad in zip(self.TERMS, self._failed_terms.tolist(), strict=True) if bad]
+        return step, failed
+
+    def state(self) -> dict[str, Any]:
+        """Plain numbers to store in a checkpoint."""
+        return {"sums": self.sums.tolist(), "images": self.images}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put stored numbers back."""
+        self.sums.copy_(torch.tensor(state["sums"], dtype=torch.float64))
+        self.images = int(state["images"])
+
+
+class MetricsTable:
+    """metrics.csv: one row per epoch, rewritten whole and atomically."""
+
+    def __init__(self, path: Path, rows: list[dict[str, Any]] | None = None) -> None:
+        self.path = path
+        self.rows: list[dict[str, Any]] = list(rows or [])
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add an epoch and write the table."""
+        self.rows.append(dict(row))
+        names = list(dict.fromkeys(name for each in self.rows for name in each))
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in each.items()} for each in self.rows)
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        temporary.write_text(stream.getvalue(), encoding="utf-8")
+        temporary.replace(self.path)

@@ -1,0 +1,234 @@
+"""From settings and files to what training needs: particles, base structure, preprocessed images, lifted features.
+
+What the user left open is decided here, and the reason is written down.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.fft import next_fast_len
+
+from cryosphere.errors import ConfigError
+from cryosphere.fourier import parseval_weights
+from cryosphere.imaging.ctf import CtfParameters, contrast_transfer
+from cryosphere.imaging.formation import particle_spectra
+from cryosphere.imaging.grid import ImageGrid
+from cryosphere.imaging.projection import SpreadProjector
+from cryosphere.model.batch import Batch
+from cryosphere.model.lifting import Lifter, LiftingGrid
+from cryosphere.model.losses import spectral_correlation
+from cryosphere.particles.cache import ParticleImages, build_cache
+from cryosphere.particles.preprocess import PreprocessSettings, preprocess_batch
+from cryosphere.particles.read import read_particles
+from cryosphere.particles.stacks import ImageStacks
+from cryosphere.particles.table import ParticleTable
+from cryosphere.progress import SILENT, Progress
+from cryosphere.structures.model import AtomicModel, read_model
+from cryosphere.structures.placement import check_inside_box
+from cryosphere.training.config import Config
+
+log = logging.getLogger(__name__)
+
+FINE_ENOUGH = 2.0  # Å per pixel: beads of sigma 2 Å hold nothing beyond the 4 Å that such pixels resolve
+CONTRAST_SAMPLE = 500
+MARGIN = 10.0  # Å between the outermost bead and what counts as background
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Particles and model as read, with the settings completed and the reasons for what was chosen."""
+
+    config: Config
+    table: ParticleTable
+    stacks: ImageStacks
+    atomic_model: AtomicModel
+    contrast_correlations: dict[str, float]
+    notes: tuple[str, ...]
+
+
+def read_inputs(config: Config) -> Inputs:
+    """Read particles and model, check that they belong together, and complete the settings.
+
+    Raises:
+        InputError: for anything wrong with the user's files or settings.
+    """
+    table = read_particles(config.particles.files)
+    stacks = ImageStacks(table, config.particles.datadir)
+    atomic_model = read_model(config.model)
+    check_inside_box(atomic_model, stacks.box, table.pixel_size)
+    notes: list[str] = []
+    images = config.images
+    if images.box is None:
+        box, why = default_box(stacks.box, table.pixel_size)
+        images = images.model_copy(update={"box": box})
+        notes.append(why)
+    elif images.box > stacks.box:
+        raise ConfigError(f"images.box is {images.box} pixels, but the images have only {stacks.box}")
+    if images.background_radius is None:
+        radius = float(np.linalg.norm(atomic_model.beads.positions, axis=1).max()) + MARGIN
+        images = images.model_copy(update={"background_radius": round(radius, 1)})
+    config = config.model_copy(update={"images": images})
+    correlations: dict[str, float] = {}
+    if images.contrast == "auto":
+        correlations = contrast_correlations(config, table, stacks, atomic_model)
+        contrast, why = _decide_contrast(correlations)
+        config = config.model_copy(update={"images": images.model_copy(update={"contrast": contrast})})
+        notes.append(why)
+    for note in notes:
+        log.info("%s", note)
+    return Inputs(config, table, stacks, atomic_model, correlations, tuple(notes))
+
+
+def default_box(box: int, pixel_size: float) -> tuple[int, str]:
+    """Box after downsampling, and why: pixels of about 2 Å, a size that transforms fast, never more than there is."""
+    wanted = box * pixel_size / FINE_ENOUGH
+    if pixel_size >= FINE_ENOUGH or wanted > 0.9 * box:
+        return box, f"box: the images' own {box} pixels of {pixel_size:.3f} Å"
+    chosen = min(even_fast_length(int(np.ceil(wanted))), box)
+    size = pixel_size * box / chosen
+    return chosen, (
+        f"box: {box} pixels of {pixel_size:.3f} Å cropped in Fourier space to {chosen} of {size:.3f} Å, which keeps "
+        f"everything down to {2 * size:.1f} Å (another size with --box)"
+    )
+
+
+def even_fast_length(length: int) -> int:
+    """The smallest even number from `length` on whose Fourier transform is fast."""
+    found = length + length % 2
+    while next_fast_len(found, real=True) != found:
+        found += 2
+    return found
+
+
+def preprocess_settings(config: Config, contrast: str | None = None) -> PreprocessSettings:
+    """The part of the settings that decides what preprocessed images look like."""
+    images = config.images
+    assert images.background_radius is not None
+    return PreprocessSettings(
+        images.box,
+        "black" if (contrast or images.contrast) == "black" else "white",
+        images.background_radius,
+        images.soft_edge,
+    )
+
+
+def contrast_correlations(
+    config: Config, table: ParticleTable, stacks: ImageStacks, atomic_model: AtomicModel
+) -> dict[str, float]:
+    """Mean correlation of a sample of images with the projected base structure, under either contrast."""
+    rows = np.unique(np.linspace(0, len(table) - 1, min(len(table), CONTRAST_SAMPLE)).astype(np.int64))
+    settings = preprocess_settings(config, "white")
+    total = 0.0
+    for some in np.array_split(rows, -(-len(rows) // 64)):
+        images = torch.from_numpy(stacks.read(some))
+        shifts = torch.as_tensor(table.shifts[some], dtype=torch.float32)
+        spectra = preprocess_batch(images, shifts, table.pixel_size, settings)
+        box = settings.output_box(stacks.box)
+        grid = ImageGrid(box, table.pixel_size * stacks.box / box)
+        total += float(base_correlations(spectra, table[some], atomic_model, grid, config.beads.sigma).sum())
+    mean = total / len(rows)
+    return {"white": mean, "black": -mean}
+
+
+def base_correlations(
+    spectra: torch.Tensor, table: ParticleTable, atomic_model: AtomicModel, grid: ImageGrid, sigma: float
+) -> torch.Tensor:
+    """Correlation of preprocessed images with the unmoved base structure, (n,)."""
+    beads = atomic_model.beads
+    positions = torch.as_tensor(beads.positions, dtype=torch.float32)
+    amplitudes = torch.as_tensor(beads.amplitudes, dtype=torch.float32)
+    rotations = torch.as_tensor(table.rotations, dtype=torch.float32)
+    predicted = particle_spectra(positions, amplitudes, rotations, SpreadProjector(grid, sigma))
+    predicted = predicted * contrast_transfer(CtfParameters.from_table(table), grid)
+    weights = parseval_weights(grid.box)
+    weights[0, 0] = 0.0  # the mean grey value says nothing about contrast
+    return spectral_correlation(predicted, spectra, weights)
+
+
+def _decide_contrast(correlations: dict[str, float]) -> tuple[str, str]:
+    white, black = correlations["white"], correlations["black"]
+    contrast = "white" if white >= black else "black"
+    found = "bright" if contrast == "white" else "dark"
+    return contrast, (
+        f"contrast: protein is {found} in the images (correlation with the projected model {white:+.4f} as white, "
+        f"{black:+.4f} as black; --set images.contrast=… overrides)"
+    )
+
+
+def build_images(inputs: Inputs, cache: Path, progress: Progress = SILENT) -> ParticleImages:
+    """The preprocessed images, made now or found in the cache."""
+    return build_cache(inputs.table, inputs.stacks, preprocess_settings(inputs.config), cache, progress)
+
+
+def mean_base_correlation(images: ParticleImages, atomic_model: AtomicModel, sigma: float) -> float:
+    """Mean correlation of a sample of preprocessed images with the unmoved base structure."""
+    rows = np.unique(np.linspace(0, len(images) - 1, min(len(images), 1000)).astype(np.int64))
+    grid = ImageGrid(images.box, images.pixel_size)
+    parts = [
+        base_correlations(images.spectra(some), images.table[some], atomic_model, grid, sigma)
+        for some in np.array_split(rows, -(-len(rows) // 64))
+    ]
+    return float(torch.cat(parts).mean())
+
+
+def lifted_features(
+    images: ParticleImages, atomic_model: AtomicModel, config: Config, device: torch.device, progress: Progress = SILENT
+) -> Path:
+    """File of the lifted features of all images, (n, points) float16 .npy, beside the cache of the images."""
+    positions = atomic_model.beads.positions
+    grid = LiftingGrid.around(positions, config.encoder.grid)
+    path = images.path.with_name(f"lifted-{_features_key(images, atomic_model, config)}.npy")
+    if path.exists():
+        return path
+    projector = SpreadProjector(ImageGrid(images.box, images.pixel_size), config.beads.sigma, device)
+    base = torch.as_tensor(positions, dtype=torch.float32, device=device)
+    amplitudes = torch.as_tensor(atomic_model.beads.amplitudes, dtype=torch.float32, device=device)
+    lifter = Lifter(base, amplitudes, projector, grid)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        _write_features(temporary, (len(images), len(grid.points)), images, lifter, device, progress)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _write_features(
+    path: Path, shape: tuple[int, int], images: ParticleImages, lifter: Lifter, device: torch.device, progress: Progress
+) -> None:
+    with path.open("wb") as stream, progress.track(len(images), "lifting images into the molecule") as advance:
+        header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        rotations = torch.as_tensor(images.table.rotations, dtype=torch.float32)
+        ctf = CtfParameters.from_table(images.table)
+        for start in range(0, len(images), 256):
+            rows = np.arange(start, min(start + 256, len(images)))
+            index = torch.from_numpy(rows)
+            batch = Batch(index, images.spectra(rows), rotations[index], ctf[index]).to(device)
+            values = lifter(batch).clamp(-6e4, 6e4)
+            stream.write(values.cpu().numpy().astype("<f2").tobytes())
+            advance(len(rows))
+
+
+def _features_key(images: ParticleImages, atomic_model: AtomicModel, config: Config) -> str:
+    table, beads = images.table, atomic_model.beads
+    digest = hashlib.sha256(f"1 {images.path.stem} {config.encoder.grid} {config.beads.sigma}".encode())
+    optics = [table.optics_column(n) for n in ("voltage_kv", "spherical_aberration_mm", "amplitude_contrast")]
+    columns = (
+        table.rotations,
+        table.defocus_u,
+        table.defocus_v,
+        table.defocus_angle,
+        table.phase_shift,
+        table.b_factor,
+    )
+    for column in (*columns, table.ctf_scale, *optics, beads.positions, beads.amplitudes):
+        digest.update(np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()[:20]

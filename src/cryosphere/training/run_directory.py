@@ -1,0 +1,146 @@
+"""What a run leaves on disk, and where: readable without the trainer, versioned."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cryosphere import __version__
+from cryosphere.errors import RunError
+from cryosphere.settings import read_yaml, validate, write_yaml
+from cryosphere.training.config import Config
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What was found out before training, needed to read the run or to judge it (run.json)."""
+
+    particles_fingerprint: str  # of poses, CTFs, image names, in order
+    model_fingerprint: str  # of the base structure's atoms
+    base_correlation: float  # mean correlation of the images with the unmoved base structure
+    contrast_correlations: dict[str, float]  # "white" and "black": what contrast: auto saw (empty if told)
+    notes: list[str]  # what was chosen for the user, and why
+    image_cache: str  # file of the preprocessed images; made again from the stacks if it is gone
+    feature_cache: str | None  # file of the lifted features, likewise
+    format: int = FORMAT
+    version: str = __version__
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths of a run's files."""
+
+    root: Path
+
+    @property
+    def config_path(self) -> Path:
+        """Settings as resolved."""
+        return self.root / "config.yaml"
+
+    @property
+    def facts_path(self) -> Path:
+        """Fingerprints and what was found out before training."""
+        return self.root / "run.json"
+
+    @property
+    def model_path(self) -> Path:
+        """The base structure as used."""
+        return self.root / "model.cif"
+
+    @property
+    def particles_path(self) -> Path:
+        """The particles as used, in order."""
+        return self.root / "particles.star"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints."""
+        return self.root / "checkpoints"
+
+    @property
+    def metrics_path(self) -> Path:
+        """One row per epoch."""
+        return self.root / "metrics.csv"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of TensorBoard's event files."""
+        return self.root / "tensorboard"
+
+    @property
+    def analysis(self) -> Path:
+        """Folder of the analysis."""
+        return self.root / "analysis"
+
+    def is_occupied(self) -> bool:
+        """Whether a run already lies here."""
+        return self.config_path.exists() or self.facts_path.exists() or self.checkpoints.exists()
+
+    def own_files(self) -> list[Path]:
+        """Everything of a run here, in order to replace it; nothing else in the folder."""
+        names = ("config_path", "facts_path", "model_path", "particles_path", "checkpoints", "metrics_path")
+        return [p for p in (*(getattr(self, n) for n in names), self.tensorboard, self.analysis) if p.exists()]
+
+    def require(self) -> None:
+        """Raise RunError unless a run lies here."""
+        if not self.root.is_dir():
+            raise RunError(f"there is no folder {self.root}; a run is what `cryosphere train --outdir` made")
+        missing = [p.name for p in (self.config_path, self.facts_path, self.model_path) if not p.is_file()]
+        if missing:
+            raise RunError(f"{self.root} is not a run of cryosphere: {', '.join(missing)} missing")
+
+    def read_config(self) -> Config:
+        """The run's settings."""
+        values = read_yaml(self.config_path)
+        return validate(Config, values, origin=str(self.config_path))
+
+    def write_config(self, config: Config) -> None:
+        """Write the run's settings, with the software's version as a comment."""
+        write_yaml(self.config_path, config, heading=f"cryosphere {__version__}: settings of this run, as resolved")
+
+    def read_facts(self) -> RunFacts:
+        """What was found out before training.
+
+        Raises:
+            RunError: if run.json is damaged or was written by a later version of the format.
+        """
+        try:
+            values = json.loads(self.facts_path.read_text(encoding="utf-8"))
+            found = values.get("format")
+            if isinstance(found, int) and found > FORMAT:
+                raise RunError(
+                    f"{self.facts_path} has format {found}, this cryosphere {__version__} reads up to {FORMAT}: "
+                    f"use the version that made it ({values.get('version')}) or a later one"
+                )
+            return RunFacts(**values)
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise RunError(f"{self.facts_path} is damaged: {error}") from None
+
+    def write_facts(self, facts: RunFacts) -> None:
+        """Write run.json."""
+        write_text(self.facts_path, json.dumps(asdict(facts), indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file through a temporary name, so that it is whole or absent."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def differing_keys(old: Config, new: Config) -> list[str]:
+    """Dotted names of the settings in which two configurations differ, as `name: old → new`."""
+
+    def flatten(values: Any, prefix: str) -> dict[str, Any]:
+        if not isinstance(values, dict):
+            return {prefix.rstrip("."): values}
+        return {k: v for key, value in values.items() for k, v in flatten(value, f"{prefix}{key}.").items()}
+
+    before, after = (flatten(config.model_dump(mode="json"), "") for config in (old, new))
+    keys = [key for key in (before | after) if before.get(key) != after.get(key)]
+    return [f"{key}: {before.get(key)!r} → {after.get(key)!r}" for key in keys]

@@ -1,0 +1,207 @@
+"""A trained model read back from its run directory: latents, segments, motions, structures, predicted images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from cryosphere.errors import RunError
+from cryosphere.fourier import from_spectrum
+from cryosphere.imaging.grid import ImageGrid
+from cryosphere.model.deformation import deform
+from cryosphere.model.vae import HeterogeneityModel
+from cryosphere.particles.cache import ParticleImages
+from cryosphere.particles.read import read_particles
+from cryosphere.particles.stacks import ImageStacks
+from cryosphere.particles.table import ParticleTable
+from cryosphere.progress import SILENT, Progress
+from cryosphere.structures.model import AtomicModel, read_model
+from cryosphere.training import checkpoints
+from cryosphere.training.build import build_model, find_device
+from cryosphere.training.config import Config
+from cryosphere.training.data import ParticleLoader, Rows, Split
+from cryosphere.training.prepare import Inputs, build_images, lifted_features
+from cryosphere.training.run_directory import RunDirectory, RunFacts
+from cryosphere.training.train import cache_folder
+
+CHUNK = 256  # images or structures at a time
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Posterior of every image's latent, in the order of the particle table."""
+
+    mean: NDArray[np.float32]  # (n, latent)
+    sd: NDArray[np.float32]  # (n, latent)
+
+
+@dataclass(frozen=True)
+class SegmentMotions:
+    """One rigid motion per structure and segment: turn about the pivot, then translate."""
+
+    quaternions: NDArray[np.float32]  # (n, segments, 4), unit, in the order x, y, z, w
+    translations: NDArray[np.float32]  # (n, segments, 3) Å
+    pivots: NDArray[np.float32]  # (segments, 3) Å
+
+
+class TrainedModel:
+    """A run's model, ready to be asked. Everything uses the posterior mean, never a random draw."""
+
+    def __init__(
+        self, run: RunDirectory, config: Config, atomic_model: AtomicModel, table: ParticleTable, device: torch.device
+    ) -> None:
+        self.run = run
+        self.config = config
+        self.atomic_model = atomic_model
+        self.table = table
+        self.device = device
+        self.progress: Progress = SILENT
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "auto", progress: Progress = SILENT) -> TrainedModel:
+        """Read a run directory. Images are not touched until they are needed.
+
+        Raises:
+            RunError: if this is no run, or it has no sound checkpoint.
+        """
+        run = RunDirectory(Path(path))
+        run.require()
+        table = read_particles(run.particles_path)
+        result = cls(run, run.read_config(), read_model(run.model_path), table, find_device(device))
+        result.progress = progress
+        result.network  # noqa: B018 (a damaged or missing checkpoint shows now)
+        return result
+
+    @cached_property
+    def facts(self) -> RunFacts:
+        """What was found out before training."""
+        return self.run.read_facts()
+
+    @cached_property
+    def network(self) -> HeterogeneityModel:
+        """The model with its trained weights."""
+        checkpoint = checkpoints.load_latest(self.run.checkpoints)
+        if checkpoint is None:
+            raise RunError(f"{self.run.root} has no checkpoint: training has not come to the end of an epoch yet")
+        model = build_model(self.config, self.atomic_model.beads, self.image_grid, len(self.table), self.device)
+        checkpoints.restore_state(checkpoint, model)
+        return model.eval()
+
+    @cached_property
+    def image_grid(self) -> ImageGrid:
+        """Grid of the preprocessed images."""
+        box = self.config.images.box
+        original = self.table.optics[0].box
+        if box is None or original is None:
+            raise RunError(f"{self.run.root}: the settings or the particles do not say how large the images are")
+        return ImageGrid(box, self.table.pixel_size * original / box)
+
+    @cached_property
+    def loader(self) -> ParticleLoader:
+        """The preprocessed images, from the cache if it is still there, else made again from the stacks."""
+        images = ParticleImages(
+            self.table, self.image_grid.box, self.image_grid.pixel_size, Path(self.facts.image_cache)
+        )
+        if not images.path.exists():
+            inputs = Inputs(self.config, self.table, ImageStacks(self.table), self.atomic_model, {}, ())
+            images = build_images(inputs, cache_folder(self.run), self.progress)
+        features = None
+        if self.config.encoder.kind == "lifted":
+            features = Path(self.facts.feature_cache or "")
+            if not features.is_file():
+                features = lifted_features(images, self.atomic_model, self.config, self.device, self.progress)
+        return ParticleLoader(images, features, self.device)
+
+    @property
+    def latent_dim(self) -> int:
+        """Numbers per latent."""
+        return self.config.encoder.latent_dim
+
+    @property
+    def segment_count(self) -> int:
+        """Segments at most; some may be empty."""
+        return self.network.segmentation.count
+
+    @cached_property
+    def validation_rows(self) -> Rows:
+        """Rows of the images that were held out of training."""
+        fraction = 0.0 if self.config.encoder.kind == "free" else self.config.training.validation_fraction
+        return Split.random(len(self.table), fraction, self.config.training.seed).validation
+
+    @torch.no_grad()
+    def encode(self, rows: ArrayLike | None = None, progress: Progress = SILENT) -> Latents:
+        """Latents of images (all, or the given rows), in order."""
+        chosen = np.arange(len(self.table)) if rows is None else np.asarray(rows, dtype=np.int64).reshape(-1)
+        means, spreads = [], []
+        with progress.track(len(chosen), "encoding images") as advance:
+            for batch in self.loader.batches(chosen, CHUNK):
+                posterior = self.network.inference(batch)
+                means.append(posterior.mean.cpu())
+                spreads.append(posterior.sd.cpu())
+                advance(len(batch))
+        if not means:
+            nothing = np.zeros((0, self.latent_dim), dtype=np.float32)
+            return Latents(nothing, nothing)
+        return Latents(torch.cat(means).numpy(), torch.cat(spreads).numpy())
+
+    @torch.no_grad()
+    def membership(self) -> NDArray[np.float64]:
+        """Segmentation, (residues, segments): rows sum to 1, or to 0 where the residue belongs to no segment."""
+        return np.asarray(self._membership.double().cpu().numpy())
+
+    @cached_property
+    def _membership(self) -> Tensor:
+        with torch.no_grad():
+            membership: Tensor = self.network.segmentation(draw=False)
+        return membership
+
+    @torch.no_grad()
+    def motions(self, z: ArrayLike) -> SegmentMotions:
+        """Rigid motions of all segments for latents (n, latent)."""
+        parts = [self.network.decoder(piece) for piece in self._pieces(z)]
+        quaternions = torch.cat([part.quaternions() for part in parts])
+        translations = torch.cat([part.translations for part in parts])
+        pivots = self.network.pivots(self._membership)
+        return SegmentMotions(*(t.float().cpu().numpy() for t in (quaternions, translations, pivots)))
+
+    @torch.no_grad()
+    def bead_positions(self, z: ArrayLike) -> NDArray[np.float32]:
+        """Residue positions, (n, residues, 3) Å, for latents (n, latent)."""
+        parts = [self.network.structures(piece, self._membership)[0].cpu() for piece in self._pieces(z)]
+        return np.asarray(torch.cat(parts).numpy())
+
+    @torch.no_grad()
+    def atom_positions(self, z: ArrayLike) -> NDArray[np.float32]:
+        """Positions of all atoms, (n, atoms, 3) Å: every atom moves with its residue."""
+        atoms = torch.as_tensor(self.atomic_model.positions, dtype=torch.float32, device=self.device)
+        of_bead = torch.as_tensor(self.atomic_model.atom_bead, device=self.device)
+        membership = self._membership.index_select(0, of_bead)
+        pivots = self.network.pivots(self._membership)
+        parts = [deform(atoms, membership, self.network.decoder(piece), pivots).cpu() for piece in self._pieces(z)]
+        return np.asarray(torch.cat(parts).numpy())
+
+    @torch.no_grad()
+    def image_pairs(self, rows: ArrayLike, z: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Preprocessed images of the given rows and what the model predicts for their latents, (n, box, box) each."""
+        chosen = np.asarray(rows, dtype=np.int64).reshape(-1)
+        latents = torch.cat(list(self._pieces(z)))
+        observed, predicted = [], []
+        start = 0
+        for batch in self.loader.batches(chosen, CHUNK):
+            piece = latents[start : start + len(batch)]
+            start += len(batch)
+            positions, _ = self.network.structures(piece, self._membership)
+            box = self.image_grid.box
+            observed.append(from_spectrum(batch.spectra, box).cpu())
+            predicted.append(from_spectrum(self.network.generative(positions, batch), box).cpu())
+        return torch.cat(observed).numpy(), torch.cat(predicted).numpy()
+
+    def _pieces(self, z: ArrayLike) -> tuple[Tensor, ...]:
+        latents = np.atleast_2d(np.asarray(z, dtype=np.float32))
+        return torch.split(torch.as_tensor(latents, device=self.device), CHUNK)

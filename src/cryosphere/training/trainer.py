@@ -1,0 +1,295 @@
+"""The training loop: epochs of steps, held-out images, checkpoints, and a clean way to stop and to go on."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch.optim import AdamW
+
+from cryosphere.errors import NonFiniteLossError
+from cryosphere.model.batch import Batch
+from cryosphere.model.vae import HeterogeneityModel, Weights
+from cryosphere.progress import SILENT, Progress
+from cryosphere.training import checkpoints
+from cryosphere.training.config import Config
+from cryosphere.training.data import ParticleLoader, Rows, Split, epoch_order
+from cryosphere.training.metrics import EpochAverages, MetricsTable
+from cryosphere.training.run_directory import RunDirectory
+from cryosphere.training.schedules import warm_then_cosine
+
+log = logging.getLogger(__name__)
+
+CHECK_EVERY = 50  # steps between looks at whether everything is finite (each look waits for the device)
+Outcome = Literal["finished", "stopped"]
+
+
+@dataclass
+class State:
+    """Where training stands."""
+
+    epoch: int = 0
+    step: int = 0
+    step_in_epoch: int = 0
+    seconds: float = 0.0
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Trainer:
+    """Trains a model on a loader's particles and keeps the run directory up to date."""
+
+    def __init__(
+        self, model: HeterogeneityModel, loader: ParticleLoader, config: Config, run: RunDirectory, fabric: Fabric
+    ) -> None:
+        self.config = config
+        self.settings = config.training
+        self.loader = loader
+        self.run = run
+        self.fabric = fabric
+        fraction = 0.0 if config.encoder.kind == "free" else self.settings.validation_fraction
+        self.split = Split.random(len(loader), fraction, self.settings.seed)
+        self.batch_size = min(self.settings.batch_size, len(self.split.train))
+        self.steps_per_epoch = -(-len(self.split.train) // self.batch_size)
+        self.raw_model = model
+        self.optimizer: Any
+        self.model: Any
+        self.model, self.optimizer = fabric.setup(model, _optimizer(model, config))
+        self.state = State()
+        self.averages = EpochAverages(fabric.device)
+        self._generator = torch.Generator(fabric.device)
+        self._stop_signal: int | None = None
+
+    def resume(self, checkpoint: checkpoints.Checkpoint) -> None:
+        """Go on from a checkpoint, exactly."""
+        checkpoints.restore_state(checkpoint, self.raw_model, self.optimizer.optimizer)
+        facts = checkpoint.facts
+        self.state = State(**facts["state"])
+        self.averages.restore(facts["averages"])
+
+    def fit(self, progress: Progress = SILENT) -> Outcome:
+        """Train to the last epoch, or until Ctrl-C or SIGTERM, which save and stop.
+
+        Raises:
+            NonFiniteLossError: if a term of the loss is not finite; the last checkpoint on disk is sound.
+        """
+        table = MetricsTable(self.run.metrics_path, self.state.metrics)
+        writer = _summary_writer(self.run)
+        with _stopping_on_signals(self), writer:
+            while self.state.epoch < self.settings.epochs:
+                if not self._epoch(progress):
+                    self._save()
+                    return "stopped"
+                row = self._finish_epoch()
+                table.append(row)
+                self.state.metrics = table.rows
+                writer.add_row(row, self.state.step)
+                self._save()
+                _log_epoch(row, self.settings.epochs)
+        return "finished"
+
+    def _epoch(self, progress: Progress) -> bool:
+        """The rest of the current epoch; False if a signal asked to stop."""
+        state = self.state
+        order = epoch_order(self.split.train, self.settings.seed, state.epoch)
+        rest = order[state.step_in_epoch * self.batch_size :]
+        self.model.train()
+        began = last_saved = time.monotonic()
+        already = state.seconds
+        label = f"epoch {state.epoch + 1}/{self.settings.epochs}"
+        with progress.track(len(rest), label) as advance:
+            for batch in self.loader.batches(rest, self.batch_size):
+                self._step(batch)
+                advance(len(batch))
+                state.seconds = already + time.monotonic() - began
+                if state.step % CHECK_EVERY == 0:
+                    self._require_finite()
+                if time.monotonic() - last_saved > 60 * self.settings.checkpoint_minutes:
+                    self._save()
+                    last_saved = time.monotonic()
+                if self._stop_signal is not None:
+                    return False
+        return True
+
+    def _step(self, batch: Batch) -> None:
+        state = self.state
+        done = state.step / (self.steps_per_epoch * self.settings.epochs)
+        self._set_learning_rates(done)
+        self._generator.manual_seed(_step_seed(self.settings.seed, state.step))
+        losses = self.model(batch, self._weights(done), self._generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(losses.total)
+        if self.settings.gradient_clip is not None:
+            self.fabric.clip_gradients(
+                self.model, self.optimizer, max_norm=self.settings.gradient_clip, error_if_nonfinite=False
+            )
+        self.optimizer.step()
+        self.averages.add(losses, len(batch), state.step)
+        state.step += 1
+        state.step_in_epoch += 1
+
+    def _set_learning_rates(self, done: float) -> None:
+        factor = warm_then_cosine(done) if self.settings.learning_rate_schedule == "cosine" else 1.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = factor * group["peak"]
+
+    def _weights(self, done: float) -> Weights:
+        loss = self.config.loss
+        names = ("kl_latent", "kl_segments", "continuity", "clash", "elastic")
+        return Weights(**{name: getattr(loss, name).at(done) for name in names})
+
+    def _finish_epoch(self) -> dict[str, Any]:
+        self._require_finite()
+        state, averages = self.state, self.averages.averages()
+        images = self.averages.images
+        before = sum(row["epoch_seconds"] for row in state.metrics)
+        seconds = max(state.seconds - before, 1e-9)
+        row = {
+            "epoch": state.epoch + 1,
+            "step": state.step,
+            "images_seen": (state.metrics[-1]["images_seen"] if state.metrics else 0) + images,
+            "seconds": state.seconds,
+            "epoch_seconds": seconds,
+            "images_per_second": images / seconds,
+            "train_correlation": averages["correlation"],
+            **self._validate(),
+            "train_loss": averages["total"],
+            **{name: averages[name] for name in EpochAverages.TERMS if name not in ("correlation", "total")},
+            "kl_weight": float(self.raw_model.kl_weight()),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+        }
+        state.epoch += 1
+        state.step_in_epoch = 0
+        self.averages = EpochAverages(self.fabric.device)
+        return row
+
+    @torch.no_grad()
+    def _validate(self) -> dict[str, float | str]:
+        """Mean correlation of posterior-mean predictions with held-out and, for comparison, as many training images."""
+        result: dict[str, float | str] = {"validation_correlation": "", "train_mean_correlation": ""}
+        rows = self.split.validation
+        self.raw_model.eval()
+        if len(rows):
+            result["validation_correlation"] = self._mean_correlation(rows)
+        spread = np.linspace(0, len(self.split.train) - 1, min(len(self.split.train), max(len(rows), 200)))
+        result["train_mean_correlation"] = self._mean_correlation(self.split.train[spread.astype(np.int64)])
+        self.raw_model.train()
+        return result
+
+    def _mean_correlation(self, rows: Rows) -> float:
+        total = torch.zeros((), dtype=torch.float64, device=self.fabric.device)
+        for batch in self.loader.batches(rows, self.batch_size):
+            total += self.raw_model(batch, Weights(), draw=False).correlations.sum()
+        return float(total) / len(rows)
+
+    def _require_finite(self) -> None:
+        failure = self.averages.first_failure()
+        if failure is None:
+            return
+        step, terms = failure
+        epoch, within = divmod(step, self.steps_per_epoch)
+        order = epoch_order(self.split.train, self.settings.seed, epoch)
+        rows = order[within * self.batch_size : (within + 1) * self.batch_size]
+        kept = sorted(self.run.checkpoints.glob("step_*.safetensors"))
+        raise NonFiniteLossError(
+            f"the loss stopped being finite at step {step} (epoch {epoch + 1}), in: {', '.join(terms)}. "
+            f"Particle rows of that step (from 0): {', '.join(map(str, rows.tolist()))}. "
+            + (f"The last sound checkpoint is {kept[-1]}. " if kept else "")
+            + "A lower training.learning_rate or training.gradient_clip usually helps; then --resume from there."
+        )
+
+    def _save(self) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        self._require_finite()
+        facts = {"state": vars(self.state), "averages": self.averages.state()}
+        tensors = checkpoints.gather_state(self.raw_model, self.optimizer.optimizer)
+        path = checkpoints.checkpoint_path(self.run.checkpoints, self.state.step)
+        checkpoints.save(path, tensors, facts)
+        checkpoints.keep_newest(self.run.checkpoints, self.settings.keep_checkpoints)
+
+    def ask_to_stop(self, number: int, _frame: FrameType | None = None) -> None:
+        """Signal handler: stop after the current step. A second signal stops at once."""
+        if self._stop_signal is not None:
+            raise KeyboardInterrupt
+        self._stop_signal = number
+        log.warning("%s: saving a checkpoint and stopping", signal.Signals(number).name)
+
+
+def _optimizer(model: HeterogeneityModel, config: Config) -> AdamW:
+    settings = config.training
+    segmentation = list(model.segmentation.parameters())
+    networks = [*model.encoder.parameters(), *model.decoder.parameters()]
+    rates = settings.learning_rate, settings.segmentation_learning_rate
+    groups: list[dict[str, Any]] = [
+        {"params": networks, "lr": rates[0], "peak": rates[0], "weight_decay": settings.weight_decay},
+        {"params": segmentation, "lr": rates[1], "peak": rates[1], "weight_decay": 0.0},
+    ]
+    return AdamW(groups, fused=True)
+
+
+def _step_seed(seed: int, step: int) -> int:
+    """A seed for one step's draws that depends on nothing but the run's seed and the step."""
+    return int(np.random.SeedSequence([seed, 2, step]).generate_state(1, np.uint64)[0] >> 1)
+
+
+@contextmanager
+def _stopping_on_signals(trainer: Trainer) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end training cleanly; outside the main thread signals cannot be caught."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    try:
+        before = [signal.signal(number, trainer.ask_to_stop) for number in numbers]
+    except ValueError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+class _Summary:
+    """TensorBoard's event file of a run."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer: Any = SummaryWriter(str(run.tensorboard))
+
+    def add_row(self, row: dict[str, Any], step: int) -> None:
+        for name, value in row.items():
+            if isinstance(value, float):
+                self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    def __enter__(self) -> _Summary:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+
+
+def _summary_writer(run: RunDirectory) -> _Summary:
+    return _Summary(run)
+
+
+def _log_epoch(row: dict[str, Any], epochs: int) -> None:
+    validation = row["validation_correlation"]
+    held_out = f"{validation:.4f}" if isinstance(validation, float) else "none held out"
+    log.info(
+        "epoch %d/%d: correlation %.4f (held out: %s), %.0f images/s",
+        row["epoch"],
+        epochs,
+        row["train_correlation"],
+        held_out,
+        row["images_per_second"],
+    )
