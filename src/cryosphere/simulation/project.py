@@ -1,0 +1,92 @@
+"""The model as each particle of a data set would show it: the first thing to look at when something is wrong."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from cryosphere.errors import ConfigError, ImageStackError, ParticleError
+from cryosphere.imaging.grid import ImageGrid
+from cryosphere.particles.read import read_particles
+from cryosphere.particles.table import ParticleTable
+from cryosphere.progress import SILENT, Progress
+from cryosphere.simulation.rendering import Renderer
+from cryosphere.simulation.stack_writer import StackWriter
+from cryosphere.structures.model import AtomicModel, read_model
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ProjectionSettings:
+    """How projections are made; what is None is taken from the particle file."""
+
+    ctf: Literal["apply", "omit"] = "apply"
+    pixel_size: float | None = None  # Å
+    box: int | None = None  # pixels
+    sigma: float = 2.0  # Å, of each bead
+
+
+def project_particles(
+    model: Path,
+    particles: Sequence[Path],
+    output: Path,
+    settings: ProjectionSettings | None = None,
+    *,
+    progress: Progress = SILENT,
+    overwrite: bool = False,
+) -> ParticleTable:
+    """Write the stack of projections of `model` with the poses, shifts and CTFs of `particles`, one per particle.
+
+    model: PDB or mmCIF; particles: .star or .cs files; output: an .mrcs stack, in the particles' order, that appears
+    when it is complete. Only the particles' metadata is needed, not their images. Returns the particles.
+
+    Raises:
+        InputError: for an unusable model or particle file, a box size that is neither given nor in the file, or an
+            output that exists already (unless `overwrite`).
+    """
+    settings = settings or ProjectionSettings()
+    if output.exists() and not overwrite:
+        raise ImageStackError(f"{output} exists already; choose another name, or allow it to be replaced (--overwrite)")
+    table = read_particles(list(particles))
+    atoms = read_model(model)
+    grid = _grid(table, settings)
+    _warn_if_outside(atoms, grid, model)
+    renderer = Renderer(table, atoms.beads.amplitudes, grid, sigma=settings.sigma, ctf=settings.ctf == "apply")
+    writer = StackWriter(output, count=len(table), box=grid.box, pixel_size=grid.pixel_size)
+    with writer, progress.track(len(table), "projecting") as advance:
+        for rows in renderer.batches():
+            writer.write(renderer.images(rows, atoms.beads.positions))
+            advance(len(rows))
+    log.info("%s: %d projections of %d pixels, %.4g Å per pixel", output, len(table), grid.box, grid.pixel_size)
+    return table
+
+
+def _grid(table: ParticleTable, settings: ProjectionSettings) -> ImageGrid:
+    for name, value in (("pixel size", settings.pixel_size), ("box", settings.box)):
+        if value is not None and not (np.isfinite(value) and value > 0):
+            raise ConfigError(f"the {name} must be positive, found {value}")
+    box = settings.box or table.optics[0].box
+    if box is None:
+        raise ParticleError(f"{table.source} does not say how many pixels its images have; give it (--box)")
+    return ImageGrid(box=box, pixel_size=settings.pixel_size or table.pixel_size)
+
+
+def _warn_if_outside(model: AtomicModel, grid: ImageGrid, path: Path) -> None:
+    """Say so when most of the model lies outside the images whatever the pose."""
+    beads = model.beads
+    outside = np.linalg.norm(beads.positions, axis=1) > 0.5 * grid.length
+    if beads.amplitudes[outside].sum() > 0.5 * beads.amplitudes.sum():
+        centre = beads.positions.mean(axis=0)
+        log.warning(
+            "%s lies mostly outside the box of %.0f Å: its centre is at (%.1f, %.1f, %.1f) Å and should be near the "
+            "origin, which is the box centre",
+            path,
+            grid.length,
+            *centre,
+        )

@@ -1,0 +1,95 @@
+"""What a simulation knows and its images only show: truth.npz."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryosphere.errors import InputError
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Truth:
+    """n images of K conformations of a protein of R residues; lengths in Å, angles in radians, model.cif's frame."""
+
+    conformations: NDArray[np.float32]  # (K, R, 3) bead positions
+    conformation_index: NDArray[np.int64]  # (n,) which of them an image shows
+    parameter_names: NDArray[np.str_]  # (P,)
+    parameters: NDArray[np.float64]  # (K, P)
+    rotations: NDArray[np.float64]  # (n, 3, 3): r is seen at (A r)_xy - shift
+    shifts: NDArray[np.float64]  # (n, 2)
+    chain: NDArray[np.str_]  # (R,)
+    residue_number: NDArray[np.int64]  # (R,)
+    insertion: NDArray[np.str_]  # (R,)
+    residue_name: NDArray[np.str_]  # (R,)
+    amplitudes: NDArray[np.float64]  # (R,) electrons
+    domain: NDArray[np.int64]  # (R,): 0 stays, 1, 2, … move rigidly, -1 unknown
+    base_positions: NDArray[np.float64]  # (R, 3) beads of model.cif
+    noise_sd: float  # grey values of the stack
+    signal_variance: float  # of the noiseless pixels
+    snr: float
+    sign: float  # +1: protein bright, -1: dark
+    bead_sigma: float  # Å
+    pixel_size: float
+    box: int
+
+    def save(self, path: Path) -> None:
+        """Write truth.npz through a temporary name."""
+        arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        with temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, format_version=np.int64(FORMAT_VERSION), **arrays)
+        temporary.replace(path)
+
+    def positions(self, images: NDArray[np.int64] | slice) -> NDArray[np.float32]:
+        """True bead positions of the given images, (m, R, 3)."""
+        return self.conformations[self.conformation_index[images]]
+
+
+def load_truth(path: str | Path) -> Truth:
+    """Read truth.npz.
+
+    Raises:
+        InputError: if it is missing, damaged, of another format or version, or its arrays do not belong together.
+    """
+    path = Path(path)
+    types = get_type_hints(Truth)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            version = int(archive["format_version"])
+            if version != FORMAT_VERSION:
+                raise InputError(f"{path}: format version {version}; this software reads version {FORMAT_VERSION}")
+            values = {f.name: archive[f.name] for f in fields(Truth)}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: cannot be read as the truth of a simulation: {error}") from error
+    except KeyError as error:
+        raise InputError(f"{path}: {error.args[0]}; expected the truth.npz of `cryosphere simulate`") from None
+    truth = Truth(**{name: v.item() if types[name] in (int, float) else v for name, v in values.items()})
+    _check(path, truth)
+    return truth
+
+
+def _check(path: Path, truth: Truth) -> None:
+    conformations, residues = truth.conformations.shape[:2]
+    images = len(truth.conformation_index)
+    expected = {
+        "conformations": (conformations, residues, 3),
+        "parameters": (conformations, len(truth.parameter_names)),
+        "rotations": (images, 3, 3),
+        "shifts": (images, 2),
+        "base_positions": (residues, 3),
+        **dict.fromkeys(("chain", "residue_number", "insertion", "residue_name", "amplitudes", "domain"), (residues,)),
+    }
+    for name, shape in expected.items():
+        if getattr(truth, name).shape != shape:
+            raise InputError(f"{path}: {name} has shape {getattr(truth, name).shape}, expected {shape}")
+    if images and not 0 <= truth.conformation_index.min() <= truth.conformation_index.max() < conformations:
+        raise InputError(f"{path}: conformation_index points outside the {conformations} conformations")
