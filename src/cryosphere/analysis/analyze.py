@@ -60,7 +60,7 @@ def analyze(
     if settings.points < 2 or settings.clusters < 0:
         raise InputError(f"a traversal needs at least 2 points and clusters cannot be negative, found {settings}")
     run = run if isinstance(run, Run) else Run(run, device=device, progress=progress)
-    final = run.path / "analysis"
+    final = run.directory.analysis
     with _replacing(final) as folder:
         _build(run, folder, settings, progress)
     _LOG.info("report: %s", final / "report.html")
@@ -168,6 +168,7 @@ def _find(run: Run, components: PrincipalComponents, traversals: list[Traversal]
         certainty=latent_certainty(run.latent_sd, components),
         fit=held_out_fit(run.model, run.latents),
         metrics=run.metrics,
+        base_correlation=run.base_correlation,
     )
 
 
@@ -177,7 +178,7 @@ def _movement_table(run: Run, findings: Findings) -> pd.DataFrame:
 
 
 def _origin(run: Run) -> Origin:
-    config = run.path / "config.yaml"
+    config = run.directory.config_path
     names = ("cryosphere", "torch", "numpy", "gemmi")
     return Origin(
         run=run.path.resolve().name,

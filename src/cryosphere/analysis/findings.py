@@ -55,6 +55,7 @@ class Findings:
     certainty: float  # spread of the latents along PC1 over their typical posterior standard deviation
     fit: HeldOutFit | None
     metrics: pd.DataFrame
+    base_correlation: float | None  # of the images with the undeformed model, as training measures it
 
     @property
     def moving(self) -> list[int]:
@@ -95,7 +96,7 @@ def held_out_fit(model: TrainedModel, z: NDArray[np.floating], limit: int = 400)
         torch.as_tensor(table.rotations, dtype=torch.float32),
         torch.zeros(len(rows), 2),
         CtfParameters.from_table(table),
-        (model.image_grid, 2.0),
+        (model.image_grid, model.config.beads.sigma),
     ).numpy()
     inside = pixel_radii(model.image_grid.box).numpy() < 0.45 * model.image_grid.box
     deformed, undeformed = (correlations(images, observed, inside) for images in (predicted, base))

@@ -48,7 +48,7 @@ def _ensemble(run: Run, traversal: Traversal) -> Picture:
         "How the structure moves along PC1",
         "One point per residue (Cα, or C1' of nucleotides) joined along the chain, from the 5th (dark) to the 95th "
         "percentile (light) of the first principal component, in three orthogonal views, brought to coincide on the "
-        "largest segment. The same structures with all atoms: traversals/pc1.cif.",
+        "largest segment. With all atoms, and where the images see them: traversals/pc1.cif.",
         png(figure),
     )
 
@@ -141,12 +141,12 @@ def _curves(findings: Findings) -> Picture | None:
         _LOG.warning("metrics.csv is missing or empty: the report has no training curves")
         return None
     columns = {str(name): metrics[name].to_numpy(dtype=np.float64) for name in metrics.select_dtypes("number").columns}
-    figure = training_curves(columns, findings.fit.undeformed if findings.fit else None)
+    figure = training_curves(columns, findings.base_correlation)
     return Picture(
         "training.png",
         "How training went",
         "Mean correlation of predicted and observed images per epoch, for training images and for held-out ones. "
-        "Held-out images falling while training images rise is overfitting. The dashed line, measured at the end on "
-        "held-out images, is what the undeformed model reaches.",
+        "Held-out images falling while training images rise is overfitting. The dashed line is what the undeformed "
+        "model reaches.",
         png(figure),
     )

@@ -64,7 +64,12 @@ def about_centres(motions: SegmentMotionsLike, centres: Float) -> RigidMotions:
 
 
 def relative_to(motions: RigidMotions, reference: int) -> RigidMotions:
-    """The motions as seen by someone who sits on the segment `reference`: its own become the identity."""
+    """The motions as seen by someone who sits on the segment `reference`: its own become the identity.
+
+    A negative `reference` stands for residues that were held fixed: the motions are relative to them already.
+    """
+    if reference < 0:
+        return motions
     base = motions.quaternions[:, reference : reference + 1]
     inverse = base * np.array([-1.0, -1.0, -1.0, 1.0])
     origin = motions.centres[reference]
@@ -80,7 +85,12 @@ def change(start: RigidMotions, end: RigidMotions) -> RigidMotions:
 
 
 def in_frame_of(positions: NDArray[np.floating], motions: RigidMotions, reference: int) -> NDArray[np.float32]:
-    """Structures (n, R, 3) Å, each moved as a whole so that its segment `reference` lies where the model has it."""
+    """Structures (n, R, 3) Å, each moved as a whole so that its segment `reference` lies where the model has it.
+
+    A negative `reference` stands for residues that were held fixed: nothing needs moving.
+    """
+    if reference < 0:
+        return np.asarray(positions, dtype=np.float32)
     inverse = Rotation.from_quat(motions.quaternions[:, reference]).inv().as_matrix()
     centre = motions.centres[reference]
     shifted = positions - (centre + motions.translations[:, reference])[:, None, :]
@@ -107,14 +117,14 @@ def batches(count: int, size: int) -> Iterator[slice]:
 
 
 def _apply(quaternions: Float, vectors: Float) -> Float:
-    vectors = np.broadcast_to(vectors, (*quaternions.shape[:-1], 3))
-    turned = Rotation.from_quat(quaternions.reshape(-1, 4)).apply(vectors.reshape(-1, 3))
+    vectors = np.array(np.broadcast_to(vectors, (*quaternions.shape[:-1], 3)))
+    turned = Rotation.from_quat(np.array(quaternions).reshape(-1, 4)).apply(vectors.reshape(-1, 3))
     return np.asarray(turned, dtype=np.float64).reshape(vectors.shape)
 
 
 def _compose(first: Float, second: Float) -> Float:
     """Quaternions of `second` followed by `first`."""
     shape = np.broadcast_shapes(first.shape, second.shape)
-    left = Rotation.from_quat(np.broadcast_to(first, shape).reshape(-1, 4))
-    right = Rotation.from_quat(np.broadcast_to(second, shape).reshape(-1, 4))
+    left = Rotation.from_quat(np.array(np.broadcast_to(first, shape)).reshape(-1, 4))
+    right = Rotation.from_quat(np.array(np.broadcast_to(second, shape)).reshape(-1, 4))
     return np.asarray((left * right).as_quat(), dtype=np.float64).reshape(shape)

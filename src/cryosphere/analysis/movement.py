@@ -56,7 +56,7 @@ def between_ends(model: TrainedModel, segmentation: Segmentation, z: NDArray[np.
     moved = change(first, last)
     angles, axes = angles_axes(moved.quaternions[0])
     start, end = bead_frames(model, segmentation, z[[0, -1]]).astype(np.float64)
-    squared = np.bincount(segmentation.assignment, ((end - start) ** 2).sum(axis=-1), minlength=segmentation.count)
+    squared = ((end - start) ** 2).sum(axis=-1) @ (segmentation.assignment[:, None] == np.arange(segmentation.count))
     rms = np.sqrt(squared / np.maximum(segmentation.residues, 1))
     return SegmentMovement(angles, axes, moved.displacements[0], rms)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from html import escape
+from urllib.parse import quote
 
 import numpy as np
 
-from cryosphere.analysis.findings import Findings, warnings
+from cryosphere.analysis.findings import NEGLIGIBLE_MOTION, Findings, warnings
 from cryosphere.analysis.report_page import FILES, STYLE
-from cryosphere.analysis.segments import ResidueRange
+from cryosphere.analysis.segments import FIXED, ResidueRange
 
 _MOST_SENTENCES = 6
 _MOST_RANGES = 8
@@ -81,7 +83,6 @@ def _summary(findings: Findings) -> str:
     segmentation = findings.segmentation
     used, count = len(segmentation.used), segmentation.count
     chains = len(np.unique(segmentation.beads.chain))
-    reference = segmentation.reference
     share = 100 * float(findings.components.explained[0])
     sentences = [
         f"{_count(findings.images, 'image')} ({findings.box} × {findings.box} pixels of {findings.pixel_size:.3g} Å, "
@@ -93,9 +94,7 @@ def _summary(findings: Findings) -> str:
     if findings.moving:
         sentences.append(
             f"The first principal component (PC1) holds {share:.0f} % of the variation among the images' latents. "
-            "Between its 5th and 95th percentile, seen from the largest segment, "
-            f"<b>{segmentation.names[reference]}</b> ({_ranges(segmentation.ranges[reference])}; "
-            f"{_count(int(segmentation.residues[reference]), 'residue')}):"
+            f"Between its 5th and 95th percentile, seen from {_reference(findings)}:"
         )
     items = [_movement_sentence(findings, segment) for segment in findings.moving[:_MOST_SENTENCES]]
     rest = len(findings.moving) - len(items)
@@ -111,11 +110,26 @@ def _summary(findings: Findings) -> str:
 
 def _movement_sentence(findings: Findings, segment: int) -> str:
     segmentation, movement = findings.segmentation, findings.along_pc1
-    return (
+    who = (
         f"<b>{segmentation.names[segment]}</b> ({_ranges(segmentation.ranges[segment])}; "
-        f"{_count(int(segmentation.residues[segment]), 'residue')}) turns by {movement.angles[segment]:.1f}° and its "
-        f"centre moves by {movement.displacements[segment]:.1f} Å; its residues move by "
-        f"{movement.residue_rms[segment]:.1f} Å (RMS)."
+        f"{_count(int(segmentation.residues[segment]), 'residue')})"
+    )
+    rms = float(movement.residue_rms[segment])
+    if rms < NEGLIGIBLE_MOTION * findings.pixel_size:
+        return f"{who} hardly moves (its residues by {rms:.1f} Å RMS)."
+    return (
+        f"{who} turns by {movement.angles[segment]:.1f}° and its centre moves by "
+        f"{movement.displacements[segment]:.1f} Å; its residues move by {rms:.1f} Å (RMS)."
+    )
+
+
+def _reference(findings: Findings) -> str:
+    segmentation, reference = findings.segmentation, findings.segmentation.reference
+    if reference == FIXED:
+        return f"the {_count(int((segmentation.assignment == FIXED).sum()), 'residue')} that were held fixed"
+    return (
+        f"the largest segment, <b>{segmentation.names[reference]}</b> ({_ranges(segmentation.ranges[reference])}; "
+        f"{_count(int(segmentation.residues[reference]), 'residue')})"
     )
 
 
@@ -158,9 +172,10 @@ def _segment_table(findings: Findings) -> str:
             )
         name = segmentation.names[segment]
         rows.append(f"<tr><td>{name}</td><td>{_ranges(segmentation.ranges[segment])}</td>{figures}</tr>")
+    relative = "the residues held fixed" if segmentation.reference == FIXED else "the largest segment"
     return (
         f"<div class='wide'><table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table></div>"
-        "<p class='note'>Motion between the 5th and 95th percentile of PC1, relative to the largest segment. Motion of "
+        f"<p class='note'>Motion between the 5th and 95th percentile of PC1, relative to {relative}. Motion of "
         "the whole molecule cannot be told from an error of the pose; relative motion can. Complete lists: "
         "segments.csv.</p>"
     )
@@ -190,13 +205,16 @@ def _figure(picture: Picture) -> str:
 
 
 def _file_list(files: Sequence[str]) -> str:
-    rows = []
-    for name in files:
-        meaning = next((text for start, text in FILES.items() if name.startswith(start)), "")
-        rows.append(
-            f"<tr><td><a href='{escape(name, quote=True)}'>{escape(name)}</a></td><td>{escape(meaning)}</td></tr>"
-        )
-    return f"<div class='wide'><table><tbody>{''.join(rows)}</tbody></table></div>"
+    """One row per kind of file: links, and what it is; FILES gives kinds and order."""
+    rows, listed = [], set[str]()
+    for pattern, meaning in FILES.items():
+        names = [name for name in files if fnmatch(name, pattern) and name not in listed]
+        listed.update(names)
+        links = ", ".join(f"<a href='{quote(name)}'>{escape(name.rpartition('/')[2])}</a>" for name in names)
+        folder = escape(pattern.rpartition("/")[0])
+        if names:
+            rows.append(f"<tr><td>{folder + '/ ' if folder else ''}{links}</td><td>{escape(meaning)}</td></tr>")
+    return f"<table class='files'><tbody>{''.join(rows)}</tbody></table>"
 
 
 def _settings(origin: Origin) -> str:

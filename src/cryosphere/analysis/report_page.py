@@ -1,20 +1,21 @@
 """The look of the report, and what it says about each file."""
 
 FILES = {
-    "z.npy": "latent of every image, in the order of the input: float32, (images, latent dimensions)",
-    "z_sd.npy": "its posterior standard deviation",
+    "traversals/*.cif": "all-atom structures along a principal component of the latents, from its 5th to its 95th "
+    "percentile, one model per point, where the images see them; open in ChimeraX or PyMOL and play",
+    "traversals/*_z.npy": "the latents of those structures, for `cryosphere structures --z`",
+    "clusters/*.cif": "all-atom structure of the image nearest to the centre of a group of similar images, largest "
+    "group first (k-means of the latents; which image belongs to which group: pca.csv)",
     "segments.csv": "one row per segment: residues, weight, residue ranges, centre",
     "segments_per_residue.csv": "one row per residue: its segment and how firmly it belongs to it",
-    "motions.csv": "per image and segment: rotation (degrees), axis, displacement of the segment's centre (Å), "
-    "in the frame of the input model",
-    "motions_relative.csv": "the same, relative to the largest segment",
-    "pca.csv": "place of every image along the principal components, and its cluster",
+    "motions_relative.csv": "per image and segment: rotation (degrees), axis, displacement of the segment's centre "
+    "(Å), relative to the largest segment",
+    "motions.csv": "the same in the frame of the input model, motion of the whole molecule included",
     "movement.csv": "RMS displacement of every residue over the images",
-    "traversals/": "all-atom structures along a principal component, from its 5th to its 95th percentile; open in "
-    "ChimeraX or PyMOL and play",
-    "clusters/": "all-atom structure of the image nearest to the centre of a group of similar images, largest group "
-    "first",
-    "pictures/": "picture of this report",
+    "pca.csv": "place of every image along the principal components, and its cluster",
+    "z.npy": "latent of every image, in the order of the input: float32, (images, latent dimensions)",
+    "z_sd.npy": "its posterior standard deviation",
+    "pictures/*": "the pictures of this report",
 }
 
 STYLE = """
@@ -48,6 +49,7 @@ th{text-align:left;border-bottom:2px solid var(--ink);padding:6px 10px 6px 0;ver
 td{border-bottom:1px solid var(--line);padding:6px 10px 6px 0;vertical-align:top;overflow-wrap:anywhere}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 th.n{white-space:normal}
+.files td:first-child{width:34%}
 td.ref{text-align:right;color:var(--soft);font-style:italic}
 figure{margin:0 0 34px;break-inside:avoid}
 figure img{display:block;max-width:100%;height:auto;margin:0 auto}

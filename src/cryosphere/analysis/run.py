@@ -15,6 +15,7 @@ from cryosphere.analysis.movement import segment_motions
 from cryosphere.analysis.segments import Segmentation
 from cryosphere.errors import InputError
 from cryosphere.progress import SILENT, Progress
+from cryosphere.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     import gemmi
@@ -47,6 +48,7 @@ class Run:
     ) -> None:
         """Open the run directory `path`; `model` spares the loading where the caller has it already."""
         self.path = Path(path)
+        self.directory = RunDirectory(self.path)
         self.progress = progress
         if model is None:
             from cryosphere.training.trained import TrainedModel
@@ -111,10 +113,15 @@ class Run:
     @cached_property
     def metrics(self) -> pd.DataFrame:
         """What training wrote per epoch (metrics.csv); empty where it wrote nothing yet."""
-        path = self.path / "metrics.csv"
+        path = self.directory.metrics_path
         if not path.is_file() or path.stat().st_size == 0:
             return pd.DataFrame()
         return pd.read_csv(path)
+
+    @property
+    def base_correlation(self) -> float | None:
+        """Mean correlation of the images with the undeformed model, as measured before training."""
+        return self.directory.read_facts().base_correlation if self.directory.facts_path.is_file() else None
 
     def motions(self, rows: Rows = None, *, z: ArrayLike | None = None, relative: bool = False) -> RigidMotions:
         """Rigid motion of every segment in every image: rotation about the segment's own centre, then translation.

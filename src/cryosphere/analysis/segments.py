@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from cryosphere.structures import Beads
 
+FIXED = -1  # stands for the residues that belong to no segment and do not move
 POLYMER_KINDS = ("protein", "nucleic", "modified")
 
 
@@ -37,7 +38,8 @@ class ResidueRange:
 class Segmentation:
     """The posterior-mean segmentation of the residues.
 
-    `membership` (R, N): how much each of the R residues belongs to each of the N segments; rows sum to 1.
+    `membership` (R, N): how much each of the R residues belongs to each of the N segments; rows sum to 1, or to 0 for
+    residues that were held fixed and belong to no segment (FIXED).
     Segments keep the order of the model; segment m (from 0) is called "S<m+1>" everywhere in files and pictures.
     """
 
@@ -55,8 +57,9 @@ class Segmentation:
 
     @cached_property
     def assignment(self) -> NDArray[np.int64]:
-        """(R,): the segment that each residue belongs to most."""
-        return np.asarray(np.argmax(self.membership, axis=1), dtype=np.int64)
+        """(R,): the segment that each residue belongs to most; FIXED where it belongs to none."""
+        most = np.argmax(self.membership, axis=1)
+        return np.asarray(np.where(self.membership.sum(axis=1) > 0.5, most, FIXED), dtype=np.int64)
 
     @cached_property
     def weights(self) -> NDArray[np.float64]:
@@ -66,7 +69,8 @@ class Segmentation:
     @cached_property
     def residues(self) -> NDArray[np.int64]:
         """(N,): number of residues that belong to each segment most."""
-        return np.bincount(self.assignment, minlength=self.count).astype(np.int64)
+        belonging = self.assignment[self.assignment != FIXED]
+        return np.bincount(belonging, minlength=self.count).astype(np.int64)
 
     @cached_property
     def used(self) -> NDArray[np.int64]:
@@ -75,8 +79,12 @@ class Segmentation:
 
     @cached_property
     def reference(self) -> int:
-        """The segment with the most residues: motions of the others are told relative to it."""
-        return int(np.argmax(self.weights))
+        """The part that motions are told relative to: the largest segment, or FIXED where residues were held fixed."""
+        return FIXED if (self.assignment == FIXED).any() else int(np.argmax(self.weights))
+
+    @cached_property
+    def reference_name(self) -> str:
+        return "the fixed part" if self.reference == FIXED else self.names[self.reference]
 
     @cached_property
     def centres(self) -> NDArray[np.float64]:
@@ -91,9 +99,9 @@ class Segmentation:
     @cached_property
     def ranges(self) -> tuple[tuple[ResidueRange, ...], ...]:
         """For each segment, the residue ranges it is made of, in the order of the model."""
-        found: list[list[ResidueRange]] = [[] for _ in range(self.count)]
+        found: list[list[ResidueRange]] = [[] for _ in range(self.count + 1)]  # the last takes the fixed residues
         if len(self.assignment) == 0:
-            return tuple(tuple(one) for one in found)
+            return tuple(tuple(one) for one in found[: self.count])
         polymer = np.isin(self.beads.kind, POLYMER_KINDS)
         chain = np.asarray(self.beads.chain)
         breaks = (
@@ -107,7 +115,7 @@ class Segmentation:
                 str(chain[start]), self._label(start), self._label(stop - 1), stop - start, ligand
             )
             found[int(self.assignment[start])].append(residue_range)
-        return tuple(tuple(one) for one in found)
+        return tuple(tuple(one) for one in found[: self.count])
 
     def _label(self, residue: int) -> str:
         return f"{int(self.beads.number[residue])}{str(self.beads.insertion[residue]).strip()}"
@@ -130,7 +138,10 @@ class Segmentation:
         )
 
     def residue_table(self) -> pd.DataFrame:
-        """One row per residue: chain, author residue number, insertion code, name, kind, segment, its membership."""
+        """One row per residue: chain, author residue number, insertion code, name, kind, segment, its membership.
+
+        Segment 0 stands for residues that were held fixed.
+        """
         rows = np.arange(len(self.assignment))
         return pd.DataFrame(
             {
@@ -140,6 +151,6 @@ class Segmentation:
                 "name": np.asarray(self.beads.name).astype(str),
                 "kind": np.asarray(self.beads.kind).astype(str),
                 "segment": self.assignment + 1,
-                "membership": self.membership[rows, self.assignment].round(4),
+                "membership": np.where(self.assignment == FIXED, 0.0, self.membership[rows, self.assignment]).round(4),
             }
         )

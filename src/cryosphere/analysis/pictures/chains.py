@@ -51,7 +51,9 @@ def segments_along_chains(layout: ChainLayout, membership: Float) -> Figure:
         figure = new_figure(9.5, 1.3 + max(0.30 * count, 0.5) + 0.2 * int(np.ceil(len(used) / columns)))
         axes = figure.subplots()
         for row, (_, residues) in enumerate(layout.chains()):
-            _bar(axes, row, layout, residues, np.clip(membership[residues] @ colours, 0, 1))
+            own = membership[residues]
+            mixed = own @ colours[:-1] + (1 - own.sum(axis=1, keepdims=True)) * colours[-1]
+            _bar(axes, row, layout, residues, np.clip(mixed, 0, 1))
             _labels(axes, row, layout, residues, colours)
         axes.set_yticks(range(count), [name or "(blank)" for name, _ in layout.chains()])
         axes.set_ylim(count - 0.4, -0.6)
@@ -89,8 +91,8 @@ def _labels(axes: Axes, row: int, layout: ChainLayout, residues: NDArray[np.int6
     edges = np.flatnonzero(np.diff(parts)) + 1
     for start, stop in zip(np.r_[0, edges], np.r_[edges, len(parts)], strict=True):
         low, high = layout.number[residues[start]], layout.number[residues[stop - 1]]
-        if high - low > 0.028 * span:
-            segment = int(parts[start])
+        segment = int(parts[start])
+        if high - low > 0.028 * span and segment >= 0:
             axes.text(
                 0.5 * (low + high), row, f"S{segment + 1}", ha="center", va="center", fontsize=7.5,
                 color=text_colour(colours[segment]),
@@ -111,13 +113,17 @@ def residue_movement(layout: ChainLayout, movement: Float) -> Figure:
             order = np.argsort(numbers, kind="stable")
             gaps = np.where(np.diff(numbers[order], prepend=numbers[order][0]) > 1, np.nan, 0.0)
             axes.plot(numbers[order], values[order] + gaps, color="#bbbbbb", linewidth=0.7, zorder=1)
-            axes.scatter(numbers, values, c=colours[layout.assignment[residues]], s=5, linewidths=0, zorder=2)
+            size = 14 if len(residues) < 200 else 5
+            axes.scatter(
+                numbers, values, c=colours[layout.assignment[residues]], s=size, linewidths=0, zorder=2, clip_on=False
+            )
             axes.set_title(f"chain {name or '(blank)'}", fontsize=8.5 if columns < 4 else 7.5, pad=2)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12 // columns))
             axes.tick_params(labelsize=8 if columns < 4 else 6.5)
         for axes in panels[count:]:
             axes.set_visible(False)
-        panels[0].set_ylim(0, max(float(movement.max(initial=0.0)) * 1.08, 0.1))
+        top = max(float(movement.max(initial=0.0)) * 1.08, 0.1)
+        panels[0].set_ylim(-0.03 * top, top)
         figure.supxlabel("residue number in the input model", fontsize=9)
         figure.supylabel("RMS displacement (Å)", fontsize=9)
         return figure

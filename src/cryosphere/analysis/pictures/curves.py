@@ -19,7 +19,7 @@ Float = NDArray[np.float64]
 def training_curves(columns: Mapping[str, Float], base_correlation: float | None = None) -> Figure:
     """Correlation, loss and KL terms per epoch, (epochs,) each, keyed as in metrics.csv; absent ones are left out.
 
-    `base_correlation`: of held-out images with the undeformed model, drawn as a line to beat.
+    `base_correlation`: of the images with the undeformed model, in the same measure, drawn as a line to beat.
     """
     epoch = columns["epoch"]
     losses = {name: values for name, values in columns.items() if name.endswith("_loss") and np.isfinite(values).any()}
@@ -49,8 +49,8 @@ def _correlation(axes: Axes, epoch: Float, columns: Mapping[str, Float], base: f
         if name in columns and np.isfinite(columns[name]).any():
             axes.plot(epoch, columns[name], "o-", color=colour, markersize=3, linewidth=1.4, label=label)
     if base is not None:
-        axes.axhline(base, color="#555555", linestyle="--", linewidth=1.0, label="held-out, undeformed model")
-    axes.set_title("Correlation of predicted and observed images")
+        axes.axhline(base, color="#555555", linestyle="--", linewidth=1.0, label="undeformed model")
+    axes.set_title("Correlation with the images")
     axes.set_ylabel("mean correlation")
     axes.margins(y=0.15)
     if axes.get_legend_handles_labels()[0]:
@@ -70,7 +70,7 @@ def _terms(axes: Axes, epoch: Float, terms: Mapping[str, Float], title: str, lab
 def motion_distributions(
     angles: Float, displacements: Float, segment_sizes: NDArray[np.int64], reference: int
 ) -> Figure:
-    """Rotation angle and displacement of every used segment over the images, relative to the largest segment.
+    """Rotation angle and displacement of every used segment over the images, relative to segment `reference` (negative: to the residues held fixed).
 
     `angles` and `displacements` (5, N): 5th, 25th, 50th, 75th and 95th percentiles, in degrees and Å.
     """
@@ -91,7 +91,7 @@ def motion_distributions(
         left.set_ylim(max(len(used), 1) - 0.4, -0.6)
         left.set_ylabel("segment")
         figure.suptitle(
-            f"Motion relative to S{reference + 1}: median, middle half (box), 5th to 95th percentile (line)",
+            f"Motion relative to {'the fixed part' if reference < 0 else f'S{reference + 1}'}: median, middle half (box), 5th to 95th percentile (line)",
             x=0.01, ha="left", fontsize=10, weight="bold",
         )  # fmt: skip
         return figure

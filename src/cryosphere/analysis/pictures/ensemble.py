@@ -12,40 +12,42 @@ from numpy.typing import NDArray
 from cryosphere.analysis.pictures.style import SEQUENTIAL, new_figure, styled
 
 Float = NDArray[np.floating]
-_MOST_POINTS = 40_000  # residues times frames drawn per view
+_MOST_POINTS = 3_000  # residues times frames drawn per view: more would only be a thicket
 
 
 def structure_ensemble(frames: Float, bonded: NDArray[np.int64], title: str) -> Figure:
     """Backbone traces of the frames in three orthogonal views, coloured from the first frame to the last.
 
     frames (points, R, 3) Å; bonded (P, 2) pairs of residues joined by a line. The views look along the principal
-    axes of the structures, the long axis lying across the page; all have the same scale.
+    axes of the structures, the longest lying across the page, and share scale and axes like a drawing: front view,
+    beside it the view from the side, below it the one from above.
     """
     shown = frames[np.unique(np.linspace(0, len(frames) - 1, _frame_count(frames)).round().astype(int))]
     views = _principal_axes(shown)
     colours = colormaps[SEQUENTIAL](np.linspace(0.0, 0.92, len(shown)))
     width = 0.5 if shown.shape[1] > 3000 else 0.8 if shown.shape[1] > 400 else 1.2
-    extent = 0.53 * np.ptp(views.reshape(-1, 3), axis=0).clip(min=1.0)
-    centre = 0.5 * (views.reshape(-1, 3).max(axis=0) + views.reshape(-1, 3).min(axis=0))
-    pairs = ((0, 1), (0, 2), (2, 1))
-    widths = [float(extent[across]) for across, _ in pairs]
-    tallest = float(max(extent[up] for _, up in pairs))
+    low, high = views.reshape(-1, 3).min(axis=0), views.reshape(-1, 3).max(axis=0)
+    half = np.maximum(0.53 * (high - low), 0.14 * float((high - low).max()) + 1.0)  # no view narrower than its labels
+    centre = 0.5 * (low + high)
+    scale = min(6.2 / (half[0] + half[2]), 5.6 / (half[1] + half[2]))  # inches per Å on the page, both ways
     with styled():
-        figure = new_figure(10.0, float(np.clip(8.2 * tallest / sum(widths) + 1.2, 3.0, 8.0)))
-        panels = figure.subplots(1, 3, width_ratios=[max(w, 0.35 * max(widths)) for w in widths])
-        for axes, (across, up) in zip(panels, pairs, strict=True):
+        figure = new_figure(2.6 + scale * (half[0] + half[2]), 1.5 + scale * (half[1] + half[2]))
+        panels = figure.subplots(2, 2, width_ratios=(half[0], half[2]), height_ratios=(half[1], half[2]))
+        for axes, across, up in ((panels[0, 0], 0, 1), (panels[0, 1], 2, 1), (panels[1, 0], 0, 2)):
             for frame, colour in zip(views, colours, strict=True):
                 x, y = _trace(frame, bonded, across, up)
                 axes.plot(x, y, color=colour, linewidth=width, alpha=0.9, solid_joinstyle="round")
             axes.set_aspect("equal")
-            axes.set_xlim(centre[across] - extent[across], centre[across] + extent[across])
-            axes.set_ylim(centre[up] - extent[up], centre[up] + extent[up])
-            axes.set_xlabel(f"principal axis {across + 1} (Å)")
-            axes.set_ylabel(f"principal axis {up + 1} (Å)")
-        panels[0].set_title(title)
+            axes.set_xlim(centre[across] - half[across], centre[across] + half[across])
+            axes.set_ylim(centre[up] - half[up], centre[up] + half[up])
+            axes.set_xlabel(f"axis {across + 1} (Å)")
+            axes.set_ylabel(f"axis {up + 1} (Å)")
+        panels[0, 0].set_title(title)
+        panels[1, 1].set_axis_off()
         bar = figure.colorbar(
-            _mappable(len(frames)), ax=panels.tolist(), shrink=0.7, pad=0.01, label="frame of the traversal"
-        )
+            _mappable(len(frames)), cax=panels[1, 1].inset_axes((0.1, 0.45, 0.8, 0.07)), orientation="horizontal",
+            label="point of the traversal",
+        )  # fmt: skip
         bar.set_ticks([1, len(frames)])
         return figure
 

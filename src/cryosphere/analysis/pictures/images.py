@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 from cryosphere.analysis.pictures.style import new_figure, styled
 
 Images = NDArray[np.float32]
+_SHARED = (1, 3)  # rows of the picture with one grey scale
 
 
 def example_images(
@@ -19,8 +20,8 @@ def example_images(
     """For each image a column: observed, observed after a low-pass, predicted, and the difference after a low-pass.
 
     observed, predicted (n, box, box); `rows` (n,) image rows for the titles; pixel size and `resolution` of the
-    low-pass in Å. Predictions are scaled to fit the observed images before the difference is taken; the three
-    smoothed rows share one grey scale per image.
+    low-pass in Å. Predictions are scaled to fit the observed images before the difference is taken; the two
+    low-passed rows share one grey scale per image.
     """
     sigma = 0.187 * resolution / pixel_size  # a Gaussian that halves the amplitude at that resolution
     smooth = np.stack([gaussian_filter(image, sigma) for image in observed])
@@ -32,10 +33,10 @@ def example_images(
         figure = new_figure(max(1.0 + 1.45 * count, 4.0), 6.2)
         panels = figure.subplots(4, count, squeeze=False)
         for column in range(count):
-            spread = _range(np.stack([smooth[column], fitted[column]]))
+            spread = _range(np.stack([smooth[column], smooth_fitted[column]]))
             stack = (observed[column], smooth[column], fitted[column], smooth[column] - smooth_fitted[column])
             for line, image in enumerate(stack):
-                _picture(panels[line, column], image, _range(image) if line == 0 else spread)
+                _picture(panels[line, column], image, spread if line in _SHARED else _range(image))
             panels[0, column].set_title(f"image {rows[column]}", fontsize=8, weight="normal", loc="center")
         for line, label in enumerate(labels):
             panels[line, 0].set_ylabel(label, fontsize=8)

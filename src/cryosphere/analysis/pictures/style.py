@@ -61,11 +61,12 @@ def png(figure: Figure) -> bytes:
 
 
 def segment_colours(residues: NDArray[np.int64]) -> NDArray[np.float64]:
-    """RGB colours (N, 3) of N segments with so many residues each: distinct for those in use, grey for empty ones.
+    """RGB colours (N + 1, 3) of N segments with so many residues each: distinct for those in use, grey for empty ones
+    and, in the last row, for residues that belong to none.
 
     After seven segments the colours come again darker, then lighter, and so on; labels tell them apart.
     """
-    colours = np.tile(np.array(EMPTY_SEGMENT), (len(residues), 1))
+    colours = np.tile(np.array(EMPTY_SEGMENT), (len(residues) + 1, 1))
     for place, segment in enumerate(np.flatnonzero(residues)):
         colours[segment] = _shade(to_rgb(_BASE[place % len(_BASE)]), place // len(_BASE))
     return colours
