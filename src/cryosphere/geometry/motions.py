@@ -42,8 +42,6 @@ def rotation_vector_of_halfway(vector: Float[Tensor, "*batch 3"]) -> Float[Tenso
 def rotate(points: Float[Tensor, "*#batch 3"], rotation_vectors: Float[Tensor, "*#batch 3"]) -> Float[Tensor, "*out 3"]:
     """Turn points about the origin by rotation vectors (Rodrigues' formula, smooth at angle zero)."""
     angle = rotation_vectors.square().sum(-1, keepdim=True).clamp_min(1e-20).sqrt()
-    shape = torch.broadcast_shapes(points.shape, rotation_vectors.shape)
-    points, rotation_vectors = points.expand(shape), rotation_vectors.expand(shape)
     once = torch.linalg.cross(rotation_vectors, points)
     twice = torch.linalg.cross(rotation_vectors, once)
     sine = torch.sinc(angle / torch.pi)  # sin(a) / a

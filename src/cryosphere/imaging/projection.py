@@ -1,8 +1,8 @@
 """Projection of beads along z: each bead a Gaussian of width sigma, integrated along the line of sight.
 
 Two projectors with the same meaning. `ReferenceProjector` is the literal separable sum over all beads and all pixels.
-`SpreadProjector` lays each bead on a few pixels with a narrow kernel (`cryosphere.imaging.spreading`) and widens it to the Gaussian in
-Fourier space, as non-uniform FFTs do.
+`SpreadProjector` lays each bead on a few pixels with a narrow kernel (`cryosphere.imaging.spreading`) and widens it to
+the Gaussian in Fourier space, as non-uniform FFTs do.
 
 Both take positions in Å from the image's centre, both leave out (clip) what falls beyond the border, and both sample
 a grid fine enough for the Gaussian and keep its lowest frequencies, so that nothing aliases when sigma is below the

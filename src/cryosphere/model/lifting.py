@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import grid_sample
 
 from cryosphere.fourier import from_spectrum, low_pass, parseval_weights
 from cryosphere.imaging.ctf import contrast_transfer
@@ -79,5 +79,5 @@ def sample(images: Float[Tensor, "n box box"], pixels: Float[Tensor, "n points 2
     box = images.shape[-1]
     index = pixels + box // 2
     normalised = (2 * index + 1) / box - 1  # grid_sample without aligned corners: pixel 0's centre at 1 / box - 1
-    values = F.grid_sample(images[:, None], normalised[:, None], mode="bilinear", align_corners=False)
+    values = grid_sample(images[:, None], normalised[:, None], mode="bilinear", align_corners=False)
     return values[:, 0, 0]

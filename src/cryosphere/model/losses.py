@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Complex, Float, Int
@@ -12,9 +12,11 @@ from cryosphere.fourier import from_spectrum
 from cryosphere.structures.neighbours import close_pairs
 
 
-@dataclass(frozen=True)
-class Losses:
-    """Named terms, each a scalar averaged over the batch; `total` is their weighted sum, the one to minimise."""
+class Losses(NamedTuple):
+    """Named terms, each a scalar averaged over the batch; `total` is their weighted sum, the one to minimise.
+
+    A named tuple, since lightning-fabric walks through a model's outputs and takes no frozen dataclass.
+    """
 
     correlation: Tensor
     kl_latent: Tensor  # nats per image

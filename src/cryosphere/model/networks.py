@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ def perceptron(inputs: int, hidden: Sequence[int], outputs: int, *, final_gain: 
     """Fully connected layers with SiLU between them; the last layer's weights are scaled by `final_gain`."""
     sizes = [inputs, *hidden]
     layers: list[nn.Module] = []
-    for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+    for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after), nn.SiLU()]
     last = nn.Linear(sizes[-1], outputs)
     with torch.no_grad():

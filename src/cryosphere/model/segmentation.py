@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import elu
 
 from cryosphere.model.posteriors import Gaussian, kl_divergence
 
@@ -108,7 +108,7 @@ class Segmentation(nn.Module):
     def _membership(self, mean: Tensor, width: Tensor, logit: Tensor) -> Tensor:
         position = torch.arange(self.residues, device=mean.device, dtype=mean.dtype)
         position = (position[:, None] - self.first) / self.unit  # in each segment's own units
-        sigma = F.elu(width) + 1 + 1e-3
+        sigma = elu(width) + 1 + 1e-3
         log_density = -0.5 * ((position - mean) / sigma).square() - sigma.log() + logit
         scaled = (self.temperature * log_density).masked_fill(~self.allowed, -torch.inf)
         somewhere = self.allowed.any(dim=1, keepdim=True)

@@ -122,16 +122,12 @@ class HeterogeneityModel(nn.Module):
         motions = self.decoder(z)
         return deform(self.positions, membership, motions, self.pivots(membership)), motions
 
-    def generative(
-        self, positions: Float[Tensor, "*#n beads 3"], batch: Batch
-    ) -> Complex[Tensor, "n box half"]:
+    def generative(self, positions: Float[Tensor, "*#n beads 3"], batch: Batch) -> Complex[Tensor, "n box half"]:
         """Spectra of the noiseless images that these structures would give under the batch's poses and CTFs."""
         spectra = particle_spectra(positions, self.amplitudes, batch.rotations, self.projector)
         return spectra * contrast_transfer(batch.ctf, self.projector.grid)
 
-    def correlate(
-        self, predicted: Complex[Tensor, "n box half"], batch: Batch
-    ) -> Float[Tensor, " n"]:
+    def correlate(self, predicted: Complex[Tensor, "n box half"], batch: Batch) -> Float[Tensor, " n"]:
         """Correlation of predicted with observed images under this model's low-pass and mask."""
         if self.objective.mask_radius is None:
             return losses.spectral_correlation(predicted, batch.spectra, self.frequency_weights)

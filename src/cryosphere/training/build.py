@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -67,7 +68,7 @@ def build_model(
         decoder,
         segmentation,
         SpreadProjector(grid, config.beads.sigma, device),
-        _objective(config, grid, particles),
+        _objective(config, particles),
         pivot=config.decoder.pivot,
     )
     return model.to(device)
@@ -86,7 +87,7 @@ def parts_of(config: Config, beads: Beads) -> list[Part]:
         return [Part(0, len(beads) - 1, settings.count)]
     parts = [_part(part, beads) for part in settings.parts]
     ordered = sorted(parts, key=lambda part: part.first)
-    for before, after in zip(ordered[:-1], ordered[1:], strict=True):
+    for before, after in pairwise(ordered):
         if after.first <= before.last:
             raise ConfigError("segmentation.parts overlap: each residue can belong to one part only")
     return parts
@@ -138,7 +139,7 @@ def _pairs(bonded: NDArray[np.int64]) -> Tensor:
     return torch.as_tensor(np.sort(np.asarray(bonded).reshape(-1, 2), axis=1), dtype=torch.int64)
 
 
-def _objective(config: Config, grid: ImageGrid, particles: int) -> Objective:
+def _objective(config: Config, particles: int) -> Objective:
     edge = config.images.soft_edge
     fraction = 1.0 if edge == 0 else math.pi / 4 * (1 - edge / 2) ** 2
     loss = config.loss
