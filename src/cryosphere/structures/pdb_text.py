@@ -24,15 +24,15 @@ _SEGMENT = slice(72, 76)
 class _ChainCopies:
     """Which of the molecules that share one chain id is being read, and the atoms each of them has had so far."""
 
-    seen: list[set[bytes]] = field(default_factory=lambda: [set()])
+    next_free: dict[bytes, int] = field(default_factory=dict)  # of an atom: the first molecule that lacks it
     current: int = 0
-    names: dict[int, str] = field(default_factory=dict)
 
-    def enter(self, identity: bytes) -> None:
-        while identity in self.seen[self.current]:
-            self.current += 1
-            if self.current == len(self.seen):
-                self.seen.append(set())
+    def start_residue(self, identity: bytes) -> None:
+        """Go on to the next molecule where the current one has this atom already."""
+        self.current = max(self.current, self.next_free.get(identity, 0))
+
+    def add(self, identity: bytes) -> None:
+        self.next_free[identity] = self.current + 1
 
 
 def prepare_pdb(path: Path, data: bytes) -> tuple[bytes, dict[str, str]]:
@@ -61,8 +61,8 @@ def prepare_pdb(path: Path, data: bytes) -> tuple[bytes, dict[str, str]]:
             if chain != before[0]:
                 state.current = 0
             if (chain, number) != before:
-                state.enter(line[_IDENTITY])
-            state.seen[state.current].add(line[_IDENTITY])
+                state.start_residue(line[_IDENTITY])
+            state.add(line[_IDENTITY])
             before = (chain, number)
             mark = b"    "
             if state.current:

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 _EXPECTED = "expected an atomic model in PDB or mmCIF format (.pdb, .cif, also gzipped)"
 _PRINTABLE = bytes(code if 32 <= code < 127 or code in b"\t\n\r" else ord("?") for code in range(256))
+_ATOM_SITE_COLUMNS = (b"id", b"type_symbol", b"label_alt_id", b"label_asym_id", b"Cartn_x", b"Cartn_y", b"Cartn_z")
 _MMCIF_START = re.compile(rb"\A(?:[ \t]*(?:#[^\n]*)?\r?\n)*[ \t]*data_", re.IGNORECASE)
 
 
@@ -38,7 +39,7 @@ def parse_structure(path: Path) -> gemmi.Structure:
     structure = _parse(path, data, is_mmcif=is_mmcif)
     structure.remove_empty_chains()
     if len(structure) == 0 or structure[0].count_atom_sites() == 0:
-        raise StructureError(f"{path}: no atoms found; {_EXPECTED}")
+        raise StructureError(f"{path}: no atoms found{_missing_columns(data) if is_mmcif else ''}; {_EXPECTED}")
     _keep_first_model(path, structure)
     name_copies(structure, copies)
     for chain in structure[0]:
@@ -110,6 +111,12 @@ def _parse(path: Path, data: bytes, *, is_mmcif: bool) -> gemmi.Structure:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StructureError(f"{path}: cannot be read as {kind.name} ({reason}); {_EXPECTED}") from error
     return structure
+
+
+def _missing_columns(data: bytes) -> str:
+    present = set(re.findall(rb"_atom_site\.(\w+)", data[:1_000_000]))
+    missing = [tag.decode() for tag in _ATOM_SITE_COLUMNS if tag not in present]
+    return f" (the atom_site table lacks {', '.join(missing)})" if present and missing else ""
 
 
 def _keep_first_model(path: Path, structure: gemmi.Structure) -> None:
