@@ -17,8 +17,9 @@ from cryosphere.structures.pdb_text import name_copies, prepare_pdb
 logger = logging.getLogger(__name__)
 
 _EXPECTED = "expected an atomic model in PDB or mmCIF format (.pdb, .cif, also gzipped)"
-_PRINTABLE = bytes(code if 32 <= code < 127 or code in b"\t\n\r" else ord("?") for code in range(256))
+_PRINTABLE = bytes(code if 32 <= code < 127 or code in b"\t\n\r" else ord("*") for code in range(256))
 _ATOM_SITE_COLUMNS = (b"id", b"type_symbol", b"label_alt_id", b"label_asym_id", b"Cartn_x", b"Cartn_y", b"Cartn_z")
+_UNSAFE = re.compile(r"^[^A-Za-z0-9+*]|[^A-Za-z0-9+*,_.:\-]")
 _MMCIF_START = re.compile(rb"\A(?:[ \t]*(?:#[^\n]*)?\r?\n)*[ \t]*data_", re.IGNORECASE)
 
 
@@ -53,6 +54,7 @@ def parse_structure(path: Path) -> gemmi.Structure:
 def complete_identifiers(structure: gemmi.Structure) -> None:
     """Give residues the entity, label chain and label number that mmCIF wants, where the structure lacks them."""
     structure.setup_entities()
+    _make_names_safe(structure)
     residues = [residue for model in structure for chain in model for residue in chain]
     if not any(residue.label_seq is not None for residue in residues):
         structure.assign_label_seq_id(force=True)
@@ -61,6 +63,36 @@ def complete_identifiers(structure: gemmi.Structure) -> None:
         if residue.subchain and residue.subchain not in known:
             known.add(residue.subchain)
             _add_entity(structure, residue)
+
+
+def _make_names_safe(structure: gemmi.Structure) -> None:
+    """Free the names from which mmCIF tables are made of what only damaged files hold there: spaces, quotes, nothing.
+
+    Covalent links and secondary structure that name absent residues go, too.
+    """
+    changed = []
+    for residue in (residue for model in structure for chain in model for residue in chain):
+        name = _safe(residue.name)
+        if name != residue.name:
+            changed.append(f"{residue.name!r} -> {name!r}")
+            residue.name = name
+        residue.subchain = residue.subchain and _safe(residue.subchain)
+    if changed:
+        logger.warning("%d residues have no proper name: %s", len(changed), ", ".join(sorted(set(changed))[:5]))
+    for entity in structure.entities:
+        entity.name = _safe(entity.name)
+        entity.subchains = [_safe(subchain) for subchain in entity.subchains]
+        entity.full_sequence = [_safe(name) for name in entity.full_sequence]
+    find = structure[0].find_cra
+    for i in reversed(range(len(structure.connections))):
+        link = structure.connections[i]
+        if find(link.partner1).atom is None or find(link.partner2).atom is None:
+            del structure.connections[i]
+
+
+def _safe(name: str) -> str:
+    cleaned = _UNSAFE.sub("*", name)
+    return cleaned if cleaned.strip("_.?*") else "UNK"
 
 
 def _add_entity(structure: gemmi.Structure, residue: gemmi.Residue) -> None:
@@ -99,7 +131,7 @@ def _file_bytes(path: Path) -> bytes:
     printable = data.translate(_PRINTABLE)
     if printable != data:
         count = sum(before != after for before, after in zip(data, printable, strict=True))
-        logger.warning("%s: %d characters outside plain ASCII are read as '?'", path, count)
+        logger.warning("%s: %d characters outside plain ASCII are read as '*'", path, count)
     return printable
 
 

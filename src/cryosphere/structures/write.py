@@ -146,10 +146,17 @@ def _numbers(column: NDArray[np.str_]) -> NDArray[np.float64]:
 def _row_formats(columns: NDArray[np.str_], tags: list[str]) -> str:
     """One format string for all rows of a model: constant text, and places for what differs between models."""
     parts = [
-        [_FORMATS[tag]] * len(columns) if tag in _FORMATS else [value.replace("%", "%%") for value in column]
+        [_FORMATS[tag]] * len(columns) if tag in _FORMATS else [_quoted(value).replace("%", "%%") for value in column]
         for tag, column in zip(tags, columns.T.tolist(), strict=True)
     ]
     return "".join(" ".join(row) + "\n" for row in zip(*parts, strict=True))
+
+
+def _quoted(value: str) -> str:
+    """A value as gemmi wrote it, in quotes where it left out necessary ones (a quote as alternative location)."""
+    if value[0] not in "'\"_#$;[]" or (len(value) > 1 and value[0] == value[-1] and value[0] in "'\""):
+        return value
+    return gemmi.cif.quote(value)
 
 
 @contextmanager
