@@ -190,15 +190,20 @@ def model_of_two_domains() -> AtomicModel:
     return model_from_structure(two_domains(), "two domains")
 
 
-@pytest.fixture
-def make_run(tmp_path, model_of_two_domains):
-    """Builds a run from latents (n, L); keywords go to HingeModel."""
+@pytest.fixture(scope="session")
+def build_run(model_of_two_domains):
+    """Builds a run in a folder from latents (n, L); keywords go to HingeModel."""
 
-    def make(z, **settings) -> Run:
-        folder = tmp_path / "run <1>"
-        folder.mkdir(exist_ok=True)
+    def build(folder: Path, z, **settings) -> Run:
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text("outdir: <script>alert(1)</script>\n")
         write_metrics(folder, [0.20, 0.28, 0.31, 0.32], [0.19, 0.27, 0.30, 0.31])
         return Run(folder, model=HingeModel(model_of_two_domains, np.atleast_2d(z), 60, **settings))
 
-    return make
+    return build
+
+
+@pytest.fixture
+def make_run(tmp_path, build_run):
+    """Builds a run from latents (n, L) in a folder of the test's own."""
+    return lambda z, **settings: build_run(tmp_path / "run", z, **settings)

@@ -42,8 +42,9 @@ def traverse(
 
     `path="line"` keeps all other components at their mean: a straight line, which may leave the data where they lie
     on a curve. `path="data"` (default) sets the other components to their local average among the images around each
-    point (Gaussian kernel, one and a half steps wide): it bends with the data, and where images are few it averages
-    over the nearest ones. Unlike a chain of single nearest images it is smooth, so the frames play as one motion.
+    point (local linear regression, Gaussian kernel with a standard deviation of one step): it bends with the data,
+    and where images are few it averages over the nearest ones. Unlike a chain of single nearest images it is smooth,
+    so the frames play as one motion.
 
     latents (n, L); returns a Traversal of `points` latents.
     """
@@ -53,20 +54,26 @@ def traverse(
     targets = np.linspace(low, high, points)
     coordinates = np.zeros((points, components.count))
     if path == "data" and high > low:
-        width = 1.5 * (high - low) / max(points - 1, 1)
+        width = float(high - low) / max(points - 1, 1)
         for index, target in enumerate(targets):
-            coordinates[index] = _local_mean(scores, along, target, width)
+            coordinates[index] = _local_average(scores, along, target, width)
     coordinates[:, component] = targets
     return Traversal(component, components.reconstruct(coordinates), coordinates)
 
 
-def _local_mean(scores: Float, along: Float, target: float, width: float) -> Float:
-    """Mean of the scores of the images near `target`; the kernel widens until it holds a few images."""
+def _local_average(scores: Float, along: Float, target: float, width: float) -> Float:
+    """Scores that the images near `target` would have at it: a weighted linear fit, so that the average is not pulled
+    inwards at the ends. The kernel widens until it holds a few images.
+    """
     distance = np.abs(along - target)
     few = min(len(along), 10) - 1
     reach = max(width, float(np.partition(distance, few)[few]))
     weights = np.exp(-0.5 * (distance / reach) ** 2)
-    return np.asarray(weights @ scores / weights.sum())
+    weights /= weights.sum()
+    mean, offset = weights @ scores, along - weights @ along
+    variance = float(weights @ offset**2)
+    slope = (weights * offset) @ scores / variance if variance > 1e-12 * reach**2 else np.zeros_like(mean)
+    return np.asarray(mean + slope * (target - weights @ along))
 
 
 @dataclass(frozen=True)

@@ -70,10 +70,13 @@ def _terms(axes: Axes, epoch: Float, terms: Mapping[str, Float], title: str, lab
 def motion_distributions(
     angles: Float, displacements: Float, segment_sizes: NDArray[np.int64], reference: int
 ) -> Figure:
-    """Rotation angle and displacement of every used segment over the images, relative to segment `reference` (negative: to the residues held fixed).
+    """Rotation angle and displacement of every used segment over the images, relative to segment `reference`.
+
+    A negative `reference` stands for the residues held fixed.
 
     `angles` and `displacements` (5, N): 5th, 25th, 50th, 75th and 95th percentiles, in degrees and Å.
     """
+    still = "the fixed part" if reference < 0 else f"S{reference + 1}"
     used = [int(s) for s in np.flatnonzero(segment_sizes) if s != reference]
     colours = segment_colours(segment_sizes)
     with styled():
@@ -91,7 +94,7 @@ def motion_distributions(
         left.set_ylim(max(len(used), 1) - 0.4, -0.6)
         left.set_ylabel("segment")
         figure.suptitle(
-            f"Motion relative to {'the fixed part' if reference < 0 else f'S{reference + 1}'}: median, middle half (box), 5th to 95th percentile (line)",
+            f"Motion relative to {still}: median, middle half (box), 5th to 95th percentile (line)",
             x=0.01, ha="left", fontsize=10, weight="bold",
         )  # fmt: skip
         return figure

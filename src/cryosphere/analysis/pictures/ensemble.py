@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cryosphere.analysis.pictures.style import SEQUENTIAL, new_figure, styled
 
 Float = NDArray[np.floating]
-_MOST_POINTS = 3_000  # residues times frames drawn per view: more would only be a thicket
+_MOST_POINTS = 3_100  # residues times frames drawn per view: more would only be a thicket
 
 
 def structure_ensemble(frames: Float, bonded: NDArray[np.int64], title: str) -> Figure:
@@ -29,7 +29,7 @@ def structure_ensemble(frames: Float, bonded: NDArray[np.int64], title: str) -> 
     low, high = views.reshape(-1, 3).min(axis=0), views.reshape(-1, 3).max(axis=0)
     half = np.maximum(0.53 * (high - low), 0.14 * float((high - low).max()) + 1.0)  # no view narrower than its labels
     centre = 0.5 * (low + high)
-    scale = min(6.2 / (half[0] + half[2]), 5.6 / (half[1] + half[2]))  # inches per Å on the page, both ways
+    scale = min(5.6 / (half[0] + half[2]), 4.8 / (half[1] + half[2]))  # inches per Å on the page, both ways
     with styled():
         figure = new_figure(2.6 + scale * (half[0] + half[2]), 1.5 + scale * (half[1] + half[2]))
         panels = figure.subplots(2, 2, width_ratios=(half[0], half[2]), height_ratios=(half[1], half[2]))
