@@ -16,17 +16,21 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Group, Parameter, UnknownCommandError, UnknownOptionError, UnusedCliTokensError
 
 from cryosphere import __version__
+from cryosphere.cli.analyze import analyze
+from cryosphere.cli.evaluate import evaluate
 from cryosphere.cli.options import Flag
 from cryosphere.cli.project import project
 from cryosphere.cli.simulate import simulate
+from cryosphere.cli.structures import structures
 from cryosphere.cli.terminal import report_error, set_up_logging, show_traceback
+from cryosphere.cli.train import train
 from cryosphere.errors import CryosphereError
 
 OWN_FAILURE = 1
 WRONG_INPUT = 2
 INTERRUPTED = 130  # what shells report for Ctrl-C
 
-_COMMANDS = (project, simulate)  # in the order in which --help lists them
+_COMMANDS = (train, analyze, structures, project, simulate, evaluate)  # in the order in which --help lists them
 
 _GENERAL = Group("General options", sort_key=1)
 _GENERAL_NAMES = {"--verbose", "--quiet", "--traceback", "--help", "--version"}

@@ -6,7 +6,6 @@ import functools
 import logging
 import os
 import traceback
-import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,20 +20,26 @@ def error_console() -> Console:
     return Console(stderr=True, soft_wrap=True)
 
 
+class ConsoleHandler(logging.Handler):
+    """Log lines as plain sentences; only what is more than information says so."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one line."""
+        try:
+            level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+            style = "yellow" if record.levelno >= logging.WARNING else None
+            error_console().print(level + self.format(record), markup=False, highlight=False, style=style)
+        except OSError:
+            self.handleError(record)
+
+
 def set_up_logging(level: str) -> None:
     """Send log lines of this software at `level` and above, and every library's warnings, to standard error."""
-    from rich.logging import RichHandler
-
-    handler = RichHandler(console=error_console(), show_path=False, show_time=False, markup=False)
-    handler.setFormatter(logging.Formatter("%(message)s"))
     root = logging.getLogger()
-    for old in [h for h in root.handlers if isinstance(h, RichHandler)]:
-        root.removeHandler(old)
-    root.addHandler(handler)
+    if not any(isinstance(handler, ConsoleHandler) for handler in root.handlers):
+        root.addHandler(ConsoleHandler())
     root.setLevel("WARNING")
     logging.getLogger("cryosphere").setLevel(level)
-    if level != "DEBUG":
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
     logging.captureWarnings(capture=True)
 
 

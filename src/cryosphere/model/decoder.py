@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,7 +17,8 @@ class Decoder(nn.Module):
 
     Its last layer starts small, so that training begins at the base structure. Translations are in units of
     `translation_scale` Å and turns in units of `rotation_scale` (half an angle in radians), which sets how far one
-    step of the optimiser moves a segment.
+    step of the optimiser moves a segment. Segments turn about their own centres, or about the box's (`pivot`): both can
+    express the same motions.
     """
 
     def __init__(
@@ -27,9 +29,11 @@ class Decoder(nn.Module):
         *,
         translation_scale: float = 5.0,
         rotation_scale: float = 0.25,
+        pivot: Literal["segment", "box"] = "segment",
     ) -> None:
         super().__init__()
         self.segments = segments
+        self.pivot = pivot
         self.translation_scale = translation_scale
         self.rotation_scale = rotation_scale
         self.network = perceptron(latent_dim, hidden, 6 * segments, final_gain=0.1)

@@ -76,8 +76,6 @@ class HeterogeneityModel(nn.Module):
         segmentation: Segmentation,
         projector: Projector,
         objective: Objective,
-        *,
-        pivot: Literal["segment", "box"] = "segment",
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -85,7 +83,6 @@ class HeterogeneityModel(nn.Module):
         self.segmentation = segmentation
         self.projector = projector
         self.objective = objective
-        self.pivot = pivot
         for name in ("positions", "amplitudes", "bonded", "springs"):
             self.register_buffer(name, getattr(base, name), persistent=False)
         box, pixel = projector.grid.box, projector.grid.pixel_size
@@ -111,7 +108,7 @@ class HeterogeneityModel(nn.Module):
 
     def pivots(self, membership: Float[Tensor, "beads segments"]) -> Float[Tensor, "segments 3"]:
         """The points that segments turn about: their own centres, or the box's."""
-        if self.pivot == "box":
+        if self.decoder.pivot == "box":
             return self.positions.new_zeros(membership.shape[1], 3)
         return segment_centres(self.positions, membership)
 

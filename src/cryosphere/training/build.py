@@ -61,6 +61,7 @@ def build_model(
             config.decoder.hidden,
             translation_scale=config.decoder.translation_scale,
             rotation_scale=config.decoder.rotation_scale,
+            pivot=config.decoder.pivot,
         )
     model = HeterogeneityModel(
         _base_structure(beads, config.loss.elastic_cutoff),
@@ -69,7 +70,6 @@ def build_model(
         segmentation,
         SpreadProjector(grid, config.beads.sigma, device),
         _objective(config, particles),
-        pivot=config.decoder.pivot,
     )
     return model.to(device)
 

@@ -1,0 +1,44 @@
+"""`cryosphere evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+
+def evaluate(
+    run: Path,
+    /,
+    *,
+    truth: Path,
+    domain: Annotated[list[str] | None, Parameter(negative="")] = None,
+    oracle_images: int = 1000,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> None:
+    """Compare a run on simulated images with the truth, beside the best that was possible (the oracle).
+
+    Prints what it found and writes RUN/evaluation.json.
+
+    Args:
+        run: The run directory that `cryosphere train` made.
+        truth: The truth.npz that `cryosphere simulate` wrote.
+        domain: Residues to measure between, such as LID=A:122-159, or CORE=rest for all that no other names; give it
+            twice or more often. Default: the domains that the simulation moved.
+        oracle_images: Images for the oracle, the posterior mean over the true conformations; 0 leaves it out.
+        device: Where to compute; auto takes a GPU if there is one.
+    """
+    from cryosphere.cli.progress import terminal_progress
+    from cryosphere.evaluation.evaluate import evaluate as run_evaluation
+    from cryosphere.evaluation.wording import describe
+
+    result = run_evaluation(
+        run,
+        truth,
+        domains=domain or (),
+        oracle_images=oracle_images,
+        device=device,
+        progress=terminal_progress(),
+    )
+    print(describe(result))

@@ -1,0 +1,75 @@
+"""Groups of residues to measure between."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryosphere.errors import ConfigError
+from cryosphere.simulation.truth import Truth
+
+_RANGE = re.compile(r"(?P<chain>[^:,]+)(?::(?P<first>-?\d+)-(?P<last>-?\d+))?")
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A named group of residues."""
+
+    name: str
+    mask: NDArray[np.bool_]  # (residues,)
+
+
+def domains_of(truth: Truth, named: Sequence[str]) -> list[Domain]:
+    """The domains named ("LID=A:122-159,A:170-175", "CORE=rest"), or those that the simulation moved.
+
+    Raises:
+        ConfigError: for a name that cannot be read, a group of fewer than three residues, or nothing to measure.
+    """
+    if named:
+        domains = _parse(truth, named)
+    else:
+        labels = [int(label) for label in np.unique(truth.domain) if label >= 0]
+        domains = [Domain("rest" if k == 0 else f"domain {k}", truth.domain == k) for k in labels]
+        domains.sort(key=lambda domain: domain.name == "rest")
+    if len(domains) < 2:
+        raise ConfigError(
+            "nothing to measure: the truth names no domains, so name at least two, such as "
+            "--domain LID=A:122-159 --domain CORE=rest"
+        )
+    for domain in domains:
+        if domain.mask.sum() < 3:
+            raise ConfigError(f"the domain {domain.name} has {int(domain.mask.sum())} residues; it takes three or more")
+    return domains
+
+
+def _parse(truth: Truth, named: Sequence[str]) -> list[Domain]:
+    masks: dict[str, NDArray[np.bool_] | None] = {}
+    for text in named:
+        name, equals, ranges = text.partition("=")
+        if not equals or not name or not ranges:
+            raise ConfigError(f"--domain takes NAME=CHAIN:FIRST-LAST,… or NAME=rest, found {text!r}")
+        masks[name] = None if ranges == "rest" else _select(truth, ranges)
+    taken = np.zeros(len(truth.chain), dtype=np.bool_)
+    for mask in masks.values():
+        taken |= False if mask is None else mask
+    return [Domain(name, ~taken if mask is None else mask) for name, mask in masks.items()]
+
+
+def _select(truth: Truth, ranges: str) -> NDArray[np.bool_]:
+    mask = np.zeros(len(truth.chain), dtype=np.bool_)
+    for piece in ranges.split(","):
+        match = _RANGE.fullmatch(piece.strip())
+        if match is None:
+            raise ConfigError(f"cannot read the residue range {piece!r}; it looks like A:122-159")
+        inside = truth.chain == match["chain"]
+        if match["first"] is not None:
+            inside &= (truth.residue_number >= int(match["first"])) & (truth.residue_number <= int(match["last"]))
+        if not inside.any():
+            known = ", ".join(map(str, np.unique(truth.chain)))
+            raise ConfigError(f"no residue of the model lies in {piece!r} (chains: {known})")
+        mask |= inside
+    return mask

@@ -1,0 +1,214 @@
+"""A run against the truth of the simulation it was trained on."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryosphere.errors import InputError
+from cryosphere.evaluation import measures
+from cryosphere.evaluation.domains import Domain, domains_of
+from cryosphere.evaluation.oracle import conformation_posteriors, spread_candidates
+from cryosphere.particles.stacks import ImageStacks
+from cryosphere.progress import SILENT, Progress
+from cryosphere.simulation.truth import Truth, load_truth
+from cryosphere.training.run_directory import write_text
+from cryosphere.training.trained import TrainedModel
+
+log = logging.getLogger(__name__)
+
+ORACLE_CANDIDATES = 100
+CHUNK = 2000
+
+Figure = Callable[[NDArray[np.floating]], NDArray[np.float64]]
+"""From structures (n, residues, 3) to one number each."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well one figure of the structures is predicted, over all images, beside the best that was possible."""
+
+    name: str
+    unit: str
+    correlation: float
+    mean_error: float  # mean absolute difference
+    oracle_correlation: float | None  # posterior mean over the true conformations, on a sample
+    oracle_images: int
+    correlation_on_oracle_images: float | None
+    true_range: tuple[float, float]  # 1st and 99th percentile
+    predicted_range: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found; written as evaluation.json."""
+
+    images: int
+    deviation: float  # Å, mean over images of the RMSD to the true structure, as they lie
+    aligned_deviation: float  # Å, after superposition
+    base_deviation: float  # Å, of the unmoved base structure
+    base_aligned_deviation: float
+    agreements: list[Agreement]
+    segments: list[dict[str, Any]]  # residues of each learned segment and the true domain they fall in
+
+
+def evaluate(
+    run: str | Path,
+    truth: str | Path,
+    *,
+    domains: Sequence[str] = (),
+    oracle_images: int = 1000,
+    device: str = "auto",
+    progress: Progress = SILENT,
+) -> Evaluation:
+    """Compare every image's predicted structure with the true one; write RUN/evaluation.json.
+
+    Args:
+        run: The run directory.
+        truth: truth.npz of the simulation.
+        domains: Groups of residues to measure between, such as "LID=A:122-159"; "CORE=rest" takes what no other names.
+            By default those that the simulation moved.
+        oracle_images: How many images the oracle looks at; 0 leaves it out.
+        device: "auto", "cpu" or "cuda".
+        progress: Shown how far everything is.
+
+    Raises:
+        InputError: if run and truth do not belong together, or a domain has no residues.
+    """
+    model = TrainedModel.load(run, device=device, progress=progress)
+    known = load_truth(truth)
+    _require_same_data(model, known)
+    groups = domains_of(known, domains)
+    latents = model.encode(progress=progress).mean
+    sample = np.unique(np.linspace(0, len(latents) - 1, min(oracle_images, len(latents))).astype(np.int64))
+    posteriors, candidates = None, spread_candidates(known, ORACLE_CANDIDATES)
+    if oracle_images:
+        posteriors = conformation_posteriors(known, ImageStacks(model.table), sample, candidates, progress)
+    deviations, predicted = _collect(model, known, latents, _figures(known, groups), progress)
+    agreements = []
+    for (name, unit, figure), values in zip(_figures(known, groups), predicted, strict=True):
+        of_conformation = _in_chunks(figure, known.conformations)
+        oracle = None if posteriors is None else posteriors @ of_conformation[candidates]
+        true = of_conformation[known.conformation_index]
+        agreements.append(_agreement(name, unit, values, true, oracle, sample))
+    result = Evaluation(len(latents), *deviations, agreements, _segments(model, known, groups))
+    write_text(model.run.root / "evaluation.json", json.dumps(_plain(asdict(result)), indent=2) + "\n")
+    return result
+
+
+def _require_same_data(model: TrainedModel, truth: Truth) -> None:
+    images, residues = len(model.table), len(model.atomic_model.beads)
+    if images != len(truth.conformation_index) or residues != len(truth.amplitudes):
+        raise InputError(
+            f"{model.run.root} has {images} images of {residues} residues, the truth {len(truth.conformation_index)} "
+            f"of {len(truth.amplitudes)}: they do not belong together"
+        )
+
+
+def _figures(truth: Truth, groups: Sequence[Domain]) -> list[tuple[str, str, Figure]]:
+    """Distance and turn between every pair of domains."""
+    figures: list[tuple[str, str, Figure]] = []
+    for i, moving in enumerate(groups):
+        for still in groups[i + 1 :]:
+            figures.append((f"{moving.name}-{still.name} distance", "Å", _distance(moving, still)))
+            figures.append((f"{moving.name}-{still.name} angle", "°", _angle(truth, moving, still)))
+    return figures
+
+
+def _distance(first: Domain, second: Domain) -> Figure:
+    return lambda positions: measures.domain_distance(positions, first.mask, second.mask)
+
+
+def _angle(truth: Truth, moving: Domain, still: Domain) -> Figure:
+    def turn(positions: NDArray[np.floating]) -> NDArray[np.float64]:
+        return measures.domain_turn(positions, truth.base_positions, moving.mask, still.mask)
+
+    some = truth.conformations[np.linspace(0, len(truth.conformations) - 1, 200).astype(np.int64)]
+    reference = turn(some)
+    return lambda positions: measures.along_main_axis(turn(positions), reference)
+
+
+def _collect(
+    model: TrainedModel,
+    truth: Truth,
+    latents: NDArray[np.float32],
+    figures: Sequence[tuple[str, str, Figure]],
+    progress: Progress,
+) -> tuple[tuple[float, float, float, float], list[NDArray[np.float64]]]:
+    """Mean deviations, and each figure of every predicted structure, a bounded number of structures at a time."""
+    sums = np.zeros(4)
+    values: list[list[NDArray[np.float64]]] = [[] for _ in figures]
+    with progress.track(len(latents), "comparing structures with the truth") as advance:
+        for start in range(0, len(latents), CHUNK):
+            piece = slice(start, start + CHUNK)
+            predicted, true = model.bead_positions(latents[piece]), truth.positions(piece)
+            base = np.broadcast_to(truth.base_positions, true.shape)
+            for k, (structures, measure) in enumerate(
+                (s, m) for s in (predicted, base) for m in (measures.deviation, measures.aligned_deviation)
+            ):
+                sums[k] += measure(structures, true).sum()
+            for collected, (_, _, figure) in zip(values, figures, strict=True):
+                collected.append(figure(predicted))
+            advance(len(true))
+    means = sums / len(latents)
+    return (means[0], means[1], means[2], means[3]), [np.concatenate(v) for v in values]
+
+
+def _in_chunks(figure: Figure, structures: NDArray[np.floating]) -> NDArray[np.float64]:
+    return np.concatenate([figure(structures[i : i + CHUNK]) for i in range(0, len(structures), CHUNK)])
+
+
+def _agreement(
+    name: str,
+    unit: str,
+    predicted: NDArray[np.float64],
+    true: NDArray[np.float64],
+    oracle: NDArray[np.float64] | None,
+    sample: NDArray[np.int64],
+) -> Agreement:
+    def spread(x: NDArray[np.float64]) -> tuple[float, float]:
+        low, high = np.percentile(x, [1, 99])
+        return float(low), float(high)
+
+    return Agreement(
+        name=name,
+        unit=unit,
+        correlation=measures.correlation(predicted, true),
+        mean_error=float(np.abs(predicted - true).mean()),
+        oracle_correlation=None if oracle is None else measures.correlation(oracle, true[sample]),
+        oracle_images=0 if oracle is None else len(sample),
+        correlation_on_oracle_images=None if oracle is None else measures.correlation(predicted[sample], true[sample]),
+        true_range=spread(true),
+        predicted_range=spread(predicted),
+    )
+
+
+def _segments(model: TrainedModel, truth: Truth, groups: Sequence[Domain]) -> list[dict[str, Any]]:
+    """Each non-empty segment: its residues, and how many of them lie in each true domain."""
+    membership = model.membership()
+    strongest = np.where(membership.sum(1) > 0, membership.argmax(1), -1)
+    result = []
+    for segment in range(membership.shape[1]):
+        inside = strongest == segment
+        if inside.any():
+            chains = {c: truth.residue_number[inside & (truth.chain == c)] for c in np.unique(truth.chain[inside])}
+            ranges = [f"{chain}:{numbers.min()}-{numbers.max()}" for chain, numbers in chains.items()]
+            shares = {group.name: int((inside & group.mask).sum()) for group in groups}
+            result.append({"segment": segment + 1, "residues": int(inside.sum()), "ranges": ranges, "domains": shares})
+    return result
+
+
+def _plain(value: Any) -> Any:
+    """NaN as null, so that the file is JSON."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,60 @@
+"""Figures of a structure that can be compared between prediction and truth: distances, angles, deviations."""
+
+from __future__ import annotations
+
+import numpy as np
+import roma
+import torch
+from numpy.typing import NDArray
+
+Float = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+def domain_distance(positions: NDArray[np.floating], first: Mask, second: Mask) -> Float:
+    """Distance in Å between the centres of two groups of residues, (n,), for structures (n, residues, 3)."""
+    gap = positions[:, first].mean(axis=1, dtype=np.float64) - positions[:, second].mean(axis=1, dtype=np.float64)
+    return np.asarray(np.linalg.norm(gap, axis=-1))
+
+
+def domain_turn(positions: NDArray[np.floating], base: NDArray[np.floating], moving: Mask, still: Mask) -> Float:
+    """Rotation vectors, radians, (n, 3), by which a domain has turned against another since the base structure.
+
+    Both domains are superposed on themselves in the base structure; axes are in the base structure's frame.
+    """
+    target = torch.as_tensor(positions, dtype=torch.float64)
+    origin = torch.as_tensor(base, dtype=torch.float64).expand_as(target)
+    turns = [roma.rigid_points_registration(origin[:, m], target[:, m])[0] for m in (moving, still)]
+    relative = turns[1].mT @ turns[0]
+    return np.asarray(roma.rotmat_to_rotvec(relative).numpy())
+
+
+def along_main_axis(turns: Float, reference: Float) -> Float:
+    """Signed angles in degrees: rotation vectors projected on the main axis of the reference ones, (n,).
+
+    The axis is the first principal direction of `reference` (m, 3), pointing where most of it points.
+    """
+    axis = np.linalg.svd(reference, full_matrices=False)[2][0]
+    axis = axis if (reference @ axis).sum() >= 0 else -axis
+    return np.degrees(turns @ axis)
+
+
+def deviation(positions: NDArray[np.floating], others: NDArray[np.floating]) -> Float:
+    """Root mean square distance in Å between corresponding residues, as they lie, (n,)."""
+    gap = np.asarray(positions, dtype=np.float64) - others
+    return np.asarray(np.sqrt(np.square(gap).sum(-1).mean(-1)))
+
+
+def aligned_deviation(positions: NDArray[np.floating], others: NDArray[np.floating]) -> Float:
+    """Root mean square distance in Å after the best superposition of each pair of structures, (n,)."""
+    moving, target = (torch.as_tensor(x, dtype=torch.float64) for x in (positions, others))
+    turn, shift = roma.rigid_points_registration(moving, target)
+    moved = moving @ turn.mT + shift[:, None]
+    return np.asarray((moved - target).square().sum(-1).mean(-1).sqrt().numpy())
+
+
+def correlation(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
+    """Pearson's correlation; NaN where either does not vary."""
+    if len(first) < 2 or np.std(first) < 1e-9 or np.std(second) < 1e-9:
+        return float("nan")
+    return float(np.corrcoef(first, second)[0, 1])
