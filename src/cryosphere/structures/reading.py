@@ -91,7 +91,7 @@ def _make_names_safe(structure: gemmi.Structure) -> None:
 
 
 def _safe(name: str) -> str:
-    cleaned = _UNSAFE.sub("*", name)
+    cleaned = _UNSAFE.sub("*", ",".join(filter(None, name.split(","))))  # commas part alternatives in a sequence
     return cleaned if cleaned.strip("_.?*") else "UNK"
 
 
