@@ -17,7 +17,8 @@ from cryosphere.particles.table import ParticleTable
 from cryosphere.progress import SILENT, Progress
 from cryosphere.simulation.rendering import Renderer
 from cryosphere.simulation.stack_writer import StackWriter
-from cryosphere.structures.model import AtomicModel, read_model
+from cryosphere.structures.model import read_model
+from cryosphere.structures.placement import check_inside_box
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +48,8 @@ def project_particles(
     when it is complete. Only the particles' metadata is needed, not their images. Returns the particles.
 
     Raises:
-        InputError: for an unusable model or particle file, a box size that is neither given nor in the file, or an
-            output that exists already (unless `overwrite`).
+        InputError: for an unusable model or particle file, a model outside the box, a box size that is neither given
+            nor in the file, or an output that exists already (unless `overwrite`).
     """
     settings = settings or ProjectionSettings()
     if output.exists() and not overwrite:
@@ -56,7 +57,7 @@ def project_particles(
     table = read_particles(list(particles))
     atoms = read_model(model)
     grid = _grid(table, settings)
-    _warn_if_outside(atoms, grid, model)
+    check_inside_box(atoms, grid.box, grid.pixel_size)
     renderer = Renderer(table, atoms.beads.amplitudes, grid, sigma=settings.sigma, ctf=settings.ctf == "apply")
     writer = StackWriter(output, count=len(table), box=grid.box, pixel_size=grid.pixel_size)
     with writer, progress.track(len(table), "projecting") as advance:
@@ -75,18 +76,3 @@ def _grid(table: ParticleTable, settings: ProjectionSettings) -> ImageGrid:
     if box is None:
         raise ParticleError(f"{table.source} does not say how many pixels its images have; give it (--box)")
     return ImageGrid(box=box, pixel_size=settings.pixel_size or table.pixel_size)
-
-
-def _warn_if_outside(model: AtomicModel, grid: ImageGrid, path: Path) -> None:
-    """Say so when most of the model lies outside the images whatever the pose."""
-    beads = model.beads
-    outside = np.linalg.norm(beads.positions, axis=1) > 0.5 * grid.length
-    if beads.amplitudes[outside].sum() > 0.5 * beads.amplitudes.sum():
-        centre = beads.positions.mean(axis=0)
-        log.warning(
-            "%s lies mostly outside the box of %.0f Å: its centre is at (%.1f, %.1f, %.1f) Å and should be near the "
-            "origin, which is the box centre",
-            path,
-            grid.length,
-            *centre,
-        )

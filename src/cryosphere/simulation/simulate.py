@@ -29,6 +29,7 @@ from cryosphere.simulation.stack_writer import StackWriter
 from cryosphere.simulation.trajectory import trajectory_conformations
 from cryosphere.simulation.truth import Truth
 from cryosphere.structures.model import read_model
+from cryosphere.structures.placement import check_inside_box
 from cryosphere.structures.write import write_model
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ def simulate(
     if existing and not overwrite:
         raise RunError(f"{outdir} already holds {', '.join(existing)}; choose another folder or allow it (--overwrite)")
     conformations = _conformations(config)
+    check_inside_box(conformations.model, config.images.box, config.images.pixel_size)
     table = acquire(config, _STACK, outdir / _STAR)
     with _workshop(outdir) as workshop:
         truth = _make_images(config, conformations, table, workshop / _STACK, progress)
@@ -177,6 +179,8 @@ def _workshop(outdir: Path) -> Iterator[Path]:
     made = not outdir.exists()
     try:
         outdir.mkdir(parents=True, exist_ok=True)
+        for killed in outdir.glob(".simulation-*.part"):  # what a run that was killed could not clear away
+            shutil.rmtree(killed, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(prefix=".simulation-", suffix=".part", dir=outdir))
     except OSError as error:
         raise RunError(f"cannot write to {outdir}: {error.strerror or error}") from error

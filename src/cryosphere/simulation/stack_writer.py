@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from io import BufferedRandom
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import mrcfile
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from cryosphere.errors import ImageStackError
 
 _FLOAT32 = 2  # the MRC mode
+_HEADER_BYTES = 1024
 
 
 class StackWriter:
@@ -31,31 +33,32 @@ class StackWriter:
         self._written = 0
         self._sum = self._sum_of_squares = 0.0
         self._lowest, self._highest = np.inf, -np.inf
-        self._file: Any = None
+        self._file: BufferedRandom | None = None
 
     def __enter__(self) -> Self:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = mrcfile.new_mmap(self._temporary, shape=self._shape, mrc_mode=_FLOAT32, overwrite=True)
-            _reserve_space(self._temporary)
+            with mrcfile.new_mmap(self._temporary, shape=self._shape, mrc_mode=_FLOAT32, overwrite=True) as stack:
+                stack.set_image_stack()
+                stack.voxel_size = self._pixel_size
+            self._file = self._temporary.open("r+b")
+            _reserve_space(self._file)
+            self._file.seek(_HEADER_BYTES)
         except OSError as error:
             self._discard()
             size = 4 * np.prod(self._shape, dtype=np.float64) / 2**30
             raise ImageStackError(
                 f"cannot write {self._path}, which takes {size:.2g} GiB: {error.strerror or error}"
             ) from error
-        self._file.set_image_stack()
-        self._file.voxel_size = self._pixel_size
         return self
 
     def write(self, images: NDArray[np.float32]) -> None:
         """Append images, (m, box, box)."""
         end = self._written + len(images)
         if images.shape[1:] != self._shape[1:] or end > self._shape[0]:
-            raise ValueError(
-                f"images {images.shape} do not fit a stack {self._shape} that holds {self._written} already"
-            )
-        self._file.data[self._written : end] = images
+            raise ValueError(f"images {images.shape} do not fit a stack {self._shape} holding {self._written} already")
+        assert self._file is not None, "used in a `with` block"
+        self._file.write(np.ascontiguousarray(images, dtype=np.float32).data)
         self._written = end
         self._sum += float(images.sum(dtype=np.float64))
         self._sum_of_squares += float(np.square(images, dtype=np.float64).sum())
@@ -71,26 +74,26 @@ class StackWriter:
         if self._written != self._shape[0]:
             self._discard()
             raise ValueError(f"{self._written} images were written to a stack of {self._shape[0]}")
-        self._write_statistics()
+        assert self._file is not None
         self._file.close()
+        self._write_statistics()
         self._temporary.replace(self._path)
 
     def _write_statistics(self) -> None:
         pixels = float(np.prod(self._shape, dtype=np.float64))
         mean = self._sum / pixels
-        header = self._file.header
-        header.dmin, header.dmax, header.dmean = self._lowest, self._highest, mean
-        header.rms = np.sqrt(max(self._sum_of_squares / pixels - mean**2, 0.0))
+        with mrcfile.mmap(self._temporary, mode="r+") as stack:
+            stack.header.dmin, stack.header.dmax, stack.header.dmean = self._lowest, self._highest, mean
+            stack.header.rms = np.sqrt(max(self._sum_of_squares / pixels - mean**2, 0.0))
 
     def _discard(self) -> None:
         if self._file is not None:
             self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        if self._temporary.exists():
+            self._temporary.unlink()
 
 
-def _reserve_space(path: Path) -> None:
-    """Claim the file's space on disk now: a full disk met later, through the memory map, would end the process."""
-    if not hasattr(os, "posix_fallocate"):
-        return
-    with path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+def _reserve_space(file: BufferedRandom) -> None:
+    """Claim the file's space on disk now, so that a full disk is met before the work and not in the middle of it."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import gemmi
 import numpy as np
@@ -16,7 +17,7 @@ from cryosphere.errors import ConfigError, StructureError
 from cryosphere.simulation.config import TrajectoryMotion
 from cryosphere.simulation.conformations import Conformations, describe_chains
 from cryosphere.structures.beads import Beads
-from cryosphere.structures.model import AtomicModel, model_from_structure, read_model
+from cryosphere.structures.model import AtomicModel, read_model
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def trajectory_conformations(model: AtomicModel | None, motion: TrajectoryMotion
     positions = np.stack(collected)
     _refuse_torn_frames(motion, positions, topology.beads)
     if model is None:
-        model = model_from_structure(topology.with_positions(first_atoms), topology.name)
+        model = _moved(topology, first_atoms, move(first_atoms))
     else:
         positions = positions[:, match_residues(topology.beads, model.beads, str(motion.topology or motion.trajectory))]
     frame_numbers = motion.first + motion.step * np.arange(len(positions), dtype=np.float64)
@@ -105,6 +106,13 @@ def match_residues(source: Beads, target: Beads, origin: str) -> NDArray[np.int6
     if len(source) > len(target):
         log.warning("%s: %d residues are not in the model and are not simulated", origin, len(source) - len(target))
     return np.array([place[key] for key in _identities(target)], dtype=np.int64)
+
+
+def _moved(model: AtomicModel, atoms: Frame, bead_positions: NDArray[np.float64]) -> AtomicModel:
+    """The model with its atoms and beads elsewhere."""
+    positions = atoms.astype(np.float64)
+    beads = replace(model.beads, positions=bead_positions)
+    return replace(model, structure=model.with_positions(positions), positions=positions, beads=beads)
 
 
 def _identities(beads: Beads) -> list[tuple[str, int, str]]:
