@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -39,7 +41,7 @@ Fields = Mapping[str, NDArray[Any]]  # the same after joining: name -> (n, ...)
 _BLOB = ("blob/path", "blob/idx", "blob/shape", "blob/psize_A")
 _CLASS = re.compile(r"alignments_class_(\d+)/pose")
 _LONGEST_HEADER = 1 << 20  # characters; NumPy's own limit of 10,000 is too small for files of many columns
-_UNREADABLE = (ValueError, TypeError, SyntaxError, OverflowError, MemoryError, RecursionError, KeyError, EOFError)
+_BROKEN_HEADER = (ValueError, TypeError, SyntaxError, TokenError, OverflowError, MemoryError, RecursionError, KeyError)
 
 
 def read_cs(paths: Sequence[str | Path], *, poses: Poses = "required") -> ParticleTable:
@@ -84,7 +86,7 @@ _CTF = (*OPTICS_COLUMNS, *CTF_COLUMNS)
 def _load(path: Path) -> Records:
     """The records of one file, as a memory map: a header that promises more than the file holds is caught here."""
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, warnings.catch_warnings(action="ignore"):  # about a broken header's spelling
             version = np.lib.format.read_magic(file)
             readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
             shape, _, dtype = readers[version](file, max_header_size=_LONGEST_HEADER)
@@ -98,7 +100,7 @@ def _load(path: Path) -> Records:
         return np.memmap(path, mode="r", dtype=dtype, shape=shape, offset=start)
     except OSError as error:
         raise ParticleError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except _UNREADABLE as error:
+    except _BROKEN_HEADER as error:
         raise ParticleError(f"{path}: is not a usable cryoSPARC file: {error}") from error
 
 

@@ -67,7 +67,7 @@ def read_stack_file(path: Path) -> StackFile:
         )
     if width != height:
         raise ImageStackError(f"{path}: images are {width} x {height} pixels; square images are needed.")
-    dtype = np.dtype(mrcfile.utils.data_dtype_from_header(header))
+    dtype = np.dtype(mrcfile.utils.dtype_from_mode(mode)).newbyteorder(header.dtype["mode"].byteorder)
     expected = _HEADER_BYTES + extended + count * height * width * dtype.itemsize
     if status.st_size < expected:
         raise ImageStackError(
@@ -79,19 +79,19 @@ def read_stack_file(path: Path) -> StackFile:
     )
 
 
-def _header(raw: bytes) -> np.record:
+def _header(raw: bytes) -> np.void:
     """The header in the byte order that its machine stamp names or, without one, under which its mode makes sense."""
     layouts = {order: np.dtype(mrcfile.dtypes.HEADER_DTYPE).newbyteorder(order) for order in "<>"}
-    headers = {order: np.frombuffer(raw, dtype=layout).view(np.recarray)[0] for order, layout in layouts.items()}
+    headers = {order: np.frombuffer(raw, dtype=layout)[0] for order, layout in layouts.items()}
     try:
         order = mrcfile.utils.byte_order_from_machine_stamp(headers["<"]["machst"])
     except ValueError:
         order = "<" if int(headers["<"]["mode"]) in _REAL_MODES else ">"
-    header: np.record = headers[order]
+    header: np.void = headers[order]
     return header
 
 
-def _header_pixel_size(header: np.record) -> float | None:
+def _header_pixel_size(header: np.void) -> float | None:
     cell, samples = float(header["cella"]["x"]), int(header["mx"])
     return cell / samples if samples > 0 and np.isfinite(cell) and cell > 0 else None
 

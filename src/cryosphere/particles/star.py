@@ -261,7 +261,7 @@ def write_star(path: str | Path, table: ParticleTable) -> None:
     handle, temporary = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".star", dir=path.parent)
     os.close(handle)
     try:
-        starfile.write(blocks, temporary, float_format="%.10g", sep=" ")
+        starfile.write(blocks, temporary, float_format="%.10g")
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     finally:
