@@ -32,7 +32,7 @@ def draw_pictures(run: Run, findings: Findings, traversals: Sequence[Traversal])
     made = [
         _ensemble(run, traversals[0]),
         *_chains(run, findings),
-        _distributions(run),
+        _distributions(run) if findings.moving else None,
         _latents(run, findings, traversals),
         _examples(run),
         _curves(findings),

@@ -85,10 +85,11 @@ def _bar(axes: Axes, row: int, layout: ChainLayout, residues: NDArray[np.int64],
 
 
 def _labels(axes: Axes, row: int, layout: ChainLayout, residues: NDArray[np.int64], colours: Float) -> None:
-    """Name the segment inside each run of residues that is wide enough to hold it."""
+    """Name the segment inside each run of residues, without a gap, that is wide enough to hold it."""
     span = max(int(np.ptp(layout.number)), 1)
     parts = layout.assignment[residues]
-    edges = np.flatnonzero(np.diff(parts)) + 1
+    gaps = np.diff(layout.number[residues]) > 0.01 * span
+    edges = np.flatnonzero((np.diff(parts) != 0) | gaps) + 1
     for start, stop in zip(np.r_[0, edges], np.r_[edges, len(parts)], strict=True):
         low, high = layout.number[residues[start]], layout.number[residues[stop - 1]]
         segment = int(parts[start])

@@ -38,6 +38,8 @@ def training_curves(columns: Mapping[str, Float], base_correlation: float | None
         for axes in panels:
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+            if len(epoch) == 1:
+                axes.set_xlim(epoch[0] - 1, epoch[0] + 1)
         return figure
 
 
@@ -47,7 +49,15 @@ def _correlation(axes: Axes, epoch: Float, columns: Mapping[str, Float], base: f
         ("validation_correlation", VALIDATION, "held-out images"),
     ):
         if name in columns and np.isfinite(columns[name]).any():
-            axes.plot(epoch, columns[name], "o-", color=colour, markersize=3, linewidth=1.4, label=label)
+            axes.plot(
+                epoch,
+                columns[name],
+                marker="o",
+                color=colour,
+                markersize=_marker_size(epoch),
+                linewidth=1.4,
+                label=label,
+            )
     if base is not None:
         axes.axhline(base, color="#555555", linestyle="--", linewidth=1.0, label="undeformed model")
     axes.set_title("Correlation with the images")
@@ -57,11 +67,23 @@ def _correlation(axes: Axes, epoch: Float, columns: Mapping[str, Float], base: f
         axes.legend(fontsize=7.5)
 
 
+def _marker_size(epoch: Float) -> float:
+    return 3.0 if len(epoch) <= 60 else 0.0
+
+
 def _terms(axes: Axes, epoch: Float, terms: Mapping[str, Float], title: str, label: str) -> None:
     for (name, values), colour, marker in zip(
         terms.items(), (TRAIN, VALIDATION, "#009E73", "#CC79A7"), "os^d", strict=False
     ):
-        axes.plot(epoch, values, marker=marker, color=colour, markersize=3, linewidth=1.4, label=name.replace("_", " "))
+        axes.plot(
+            epoch,
+            values,
+            marker=marker,
+            color=colour,
+            markersize=_marker_size(epoch),
+            linewidth=1.4,
+            label=name.replace("_", " "),
+        )
     axes.set_title(title)
     axes.set_ylabel(label)
     axes.legend(fontsize=7.5)
