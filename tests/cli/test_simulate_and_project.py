@@ -64,6 +64,12 @@ def test_a_wrong_configuration_ends_with_2_one_message_and_nothing_left(config, 
     assert not (tmp_path / "out").exists()
 
 
+def test_an_impossible_seed_is_refused(config, tmp_path):
+    done = cryosphere("simulate", config, "--outdir", tmp_path / "out", "--seed=-1")
+    assert done.returncode == 2
+    assert "seed" in done.stderr
+
+
 def test_project_without_a_usable_particle_file_ends_with_2_and_leaves_nothing(config, tmp_path):
     (tmp_path / "p.star").write_text("data_\n\nloop_\n_rlnImageName #1\n1@a.mrcs\n")
     arguments = ["--model", tmp_path / "model.pdb", "--particles", tmp_path / "p.star", "--output", tmp_path / "o.mrcs"]

@@ -28,9 +28,7 @@ def simulate(
     from cryosphere.cli.progress import terminal_progress
     from cryosphere.simulation.config import load_simulation
 
-    settings = load_simulation(config)  # a mistake in it is told before torch is loaded
-    if seed is not None:
-        settings = settings.model_copy(update={"seed": seed})
+    settings = load_simulation(config, seed=seed)  # a mistake in it is told before torch is loaded
     from cryosphere.simulation.simulate import simulate as run_simulation
 
     run_simulation(settings, outdir, progress=terminal_progress(), overwrite=overwrite)

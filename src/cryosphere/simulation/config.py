@@ -156,13 +156,16 @@ class SimulationConfig(Section):
         return self
 
 
-def load_simulation(path: Path) -> SimulationConfig:
+def load_simulation(path: Path, *, seed: int | None = None) -> SimulationConfig:
     """The simulation a YAML file describes; paths in it are relative to its folder.
+
+    seed: instead of the file's.
 
     Raises:
         ConfigError: for a file that cannot be read, unknown keys (with the nearest known one) and wrong values.
     """
-    config = validate(SimulationConfig, read_yaml(path), origin=str(path))
+    values = read_yaml(path) | ({} if seed is None else {"seed": seed})
+    config = validate(SimulationConfig, values, origin=str(path))
     folder = path.resolve().parent
     motion = config.motion
     if isinstance(motion, TrajectoryMotion):
