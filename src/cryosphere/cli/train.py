@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -27,7 +27,7 @@ def train(
     resume: Flag = False,
     overwrite: Flag = False,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
-) -> int | None:
+) -> None:
     """Learn how the protein moves: its segments, and a rigid motion of each for every image.
 
     Needs a particle file, an atomic model placed in the images' box, and an output folder; everything else has a
@@ -64,11 +64,10 @@ def train(
         "seed": seed,
         "device": device,
     }
-    given = {name: value for name, value in options.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     make = configure_resumed(outdir) if resume else configure
     settings = make(config, overrides=set_ or [], **given)
     existing: Literal["refuse", "resume", "overwrite"] = "resume" if resume else "overwrite" if overwrite else "refuse"
     outcome = run_training(settings, outdir, existing=existing, progress=terminal_progress())
     if outcome == "stopped":
         raise KeyboardInterrupt
-    return None

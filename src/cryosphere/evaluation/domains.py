@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cryosphere.errors import ConfigError
 from cryosphere.simulation.truth import Truth
 
-_RANGE = re.compile(r"(?P<chain>[^:,]+)(?::(?P<first>-?\d+)-(?P<last>-?\d+))?")
+_RANGE = re.compile(r"(?:(?P<chain>[^:,]+):)?(?P<first>-?\d+)-(?P<last>-?\d+)|(?P<whole>[^:,]+)")
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,9 @@ def _select(truth: Truth, ranges: str) -> NDArray[np.bool_]:
     for piece in ranges.split(","):
         match = _RANGE.fullmatch(piece.strip())
         if match is None:
-            raise ConfigError(f"cannot read the residue range {piece!r}; it looks like A:122-159")
-        inside = truth.chain == match["chain"]
+            raise ConfigError(f"cannot read the residue range {piece!r}; it looks like A:122-159, A or 122-159")
+        chain = match["whole"] or match["chain"]  # without a chain, the residues of every chain are meant
+        inside = np.ones_like(mask) if chain is None else truth.chain == chain
         if match["first"] is not None:
             inside &= (truth.residue_number >= int(match["first"])) & (truth.residue_number <= int(match["last"]))
         if not inside.any():

@@ -36,7 +36,7 @@ def along_main_axis(turns: Float, reference: Float) -> Float:
     """
     axis = np.linalg.svd(reference, full_matrices=False)[2][0]
     axis = axis if (reference @ axis).sum() >= 0 else -axis
-    return np.degrees(turns @ axis)
+    return np.asarray(np.degrees(turns @ axis))
 
 
 def deviation(positions: NDArray[np.floating], others: NDArray[np.floating]) -> Float:

@@ -15,11 +15,9 @@ def describe(evaluation: Evaluation) -> str:
         "Segments found:",
     ]
     for segment in evaluation.segments:
-        domains = ", ".join(f"{count} in {name}" for name, count in segment["domains"].items() if count)
         where = ", ".join(segment["ranges"])
-        lines.append(
-            f"  {segment['segment']:>2}: {segment['residues']} residues, {where}" + (f" ({domains})" * bool(domains))
-        )
+        domains = ", ".join(f"{count} of {name}" for name, count in segment["domains"].items() if count)
+        lines.append(f"  {segment['segment']:>2}: {segment['residues']} residues, {where} ({domains or 'no domain'})")
     return "\n".join(lines)
 
 
