@@ -98,6 +98,8 @@ def same(first, second):
         pytest.param(lambda t: t.replace("data_p", "data_P").replace("data_optics", "data_OPTICS"), id="capitals"),
         pytest.param(lambda t: t.replace("data_particles", "data_"), id="no block name"),
         pytest.param(lambda t: t.replace("mic1.mrc", "data_1.mrc"), id="a value that begins like a block"),
+        pytest.param(lambda t: t.replace("100.0", "_100"), id="a value that begins like a label"),
+        pytest.param(lambda t: t.replace("mrc 2 17", "mrc 2.000 17"), id="an optics group written as a decimal"),
         pytest.param(lambda t: t + "\ndata_general\n\n_rlnComment  'two words'\n_rlnOther 3\n", id="a further block"),
     ],
 )  # fmt: skip

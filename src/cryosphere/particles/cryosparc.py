@@ -89,6 +89,8 @@ def _load(path: Path) -> Records:
         with path.open("rb") as file, warnings.catch_warnings(action="ignore"):  # about a broken header's spelling
             version = np.lib.format.read_magic(file)
             readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            if version not in readers:
+                raise ValueError(f"NumPy's format {version} is not known here")
             shape, _, dtype = readers[version](file, max_header_size=_LONGEST_HEADER)
             start = file.tell()
         if dtype.hasobject or dtype.names is None or len(shape) != 1:
@@ -120,16 +122,21 @@ def _rows_of(first: Records, other: Records, first_path: Path, path: Path) -> In
     for records, name in ((first, first_path), (other, path)):
         if "uid" not in (records.dtype.names or ()) or records.dtype["uid"].kind not in "iu":
             raise ParticleError(f"{name}: has no column uid, by which several .cs files are put together.")
-    index = pd.Index(np.asarray(other["uid"]))
+    index = pd.Index(_native(other["uid"]))
     if not index.is_unique:
         raise ParticleError(f"{path}: the same uid occurs in several rows.")
-    rows: Integer = np.asarray(index.get_indexer(pd.Index(np.asarray(first["uid"]))), dtype=np.int64)
+    rows: Integer = np.asarray(index.get_indexer(pd.Index(_native(first["uid"]))), dtype=np.int64)
     if np.any(rows < 0):
         raise ParticleError(
             f"{path}: lacks {np.count_nonzero(rows < 0)} of the {len(rows)} particles of {first_path} (by uid); these "
             "files do not belong together."
         )
     return rows
+
+
+def _native(values: NDArray[Any]) -> NDArray[Any]:
+    """The values in this machine's byte order, which pandas insists on."""
+    return np.asarray(values).astype(values.dtype.newbyteorder("="))
 
 
 def _alignments(fields: Fields, source: Path) -> str | list[str]:

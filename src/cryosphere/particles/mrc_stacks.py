@@ -100,8 +100,8 @@ def locate_stacks(names: Sequence[str], source: Path, datadir: Path | None) -> l
     """Find the stack files that a particle file names.
 
     Tried in turn: the name in datadir, then without its first folder, and so on down to the bare file name; the name
-    itself if it is absolute; the name in the particle file's folder and in every folder above it (RELION and cryoSPARC
-    write paths relative to the project's folder).
+    itself if it is absolute; the name in the particle file's folder, in every folder above it, and in the current one
+    (RELION and cryoSPARC write paths relative to the project's folder).
     Raises ImageStackError naming the number of missing stacks and every place tried for the first.
     """
     found: list[Path] = []
@@ -135,7 +135,7 @@ def _places(name: str, source: Path, datadir: Path | None) -> list[Path]:
     if path.is_absolute():
         places.append(path)
     else:
-        places += [folder / path for folder in source.absolute().parents]
+        places += [folder / path for folder in (*source.absolute().parents, Path.cwd())]
     return list(dict.fromkeys(places))
 
 

@@ -108,7 +108,7 @@ def _read_columns(path: Path, poses: Poses) -> _StarColumns:
     if ignored := [label for label in UNMODELLED["relion"] if label in present]:
         log.warning("%s: higher-order aberrations are not part of our CTF and are ignored: %s", path, ignored)
     numbers = [label for label in (*_PARTICLE_LABELS, *_OPTICS_LABELS) if not optics or label not in optics.labels]
-    frame = particles.read(text=("rlnImageName", "rlnOpticsGroup", "rlnOpticsGroupName"), numbers=numbers)
+    frame = particles.read(text=("rlnImageName", "rlnOpticsGroupName"), numbers=("rlnOpticsGroup", *numbers))
     if not len(frame):
         raise ParticleError(f"{path}: block data_{particles.name} lists no particles.")
     values = {label: frame[label].to_numpy() for label in numbers if label in frame}
@@ -155,14 +155,14 @@ def _require_columns(path: Path, present: set[str], poses: Poses) -> None:
 
 def _read_optics(optics: StarBlock) -> pd.DataFrame:
     table = optics.read(
-        text=("rlnOpticsGroup", "rlnOpticsGroupName"), numbers=(*_OPTICS_LABELS, "rlnImageDimensionality")
+        text=("rlnOpticsGroupName",), numbers=("rlnOpticsGroup", *_OPTICS_LABELS, "rlnImageDimensionality")
     )
     if not len(table):
         raise ParticleError(f"{optics.path}: block data_{optics.name} lists no optics groups.")
     if "rlnImageDimensionality" in table and np.any(table["rlnImageDimensionality"] == 3):
         raise ParticleError(f"{optics.path}: rlnImageDimensionality is 3: only two-dimensional images are supported.")
     if "rlnOpticsGroupName" not in table:
-        table["rlnOpticsGroupName"] = "opticsGroup" + table["rlnOpticsGroup"]
+        table["rlnOpticsGroupName"] = [f"opticsGroup{number:g}" for number in table["rlnOpticsGroup"]]
     return table
 
 
@@ -173,14 +173,15 @@ def _match_groups(path: Path, particles: pd.DataFrame, optics: pd.DataFrame) -> 
         if len(optics) > 1:
             raise ParticleError(f"{path}: {len(optics)} optics groups, but no column rlnOpticsGroup in the particles.")
         return np.zeros(len(particles), dtype=np.int64)
-    if repeated := list(optics[label][optics[label].duplicated()]):
-        raise ParticleError(f"{path}: {label} {repeated[0]} occurs twice among the optics groups.")
+    known = [f"{name:g}" if isinstance(name, float) else name for name in optics[label]]
+    if len(set(known)) < len(known):
+        raise ParticleError(f"{path}: a {label} occurs twice among the optics groups {', '.join(known)}.")
     group: Integer = np.asarray(pd.Index(optics[label]).get_indexer(pd.Index(particles[label])), dtype=np.int64)
     if np.any(group < 0):
         row = int(np.flatnonzero(group < 0)[0])
         raise ParticleError(
             f"{path}: particle row {row + 1} is of {label} {particles[label].iloc[row]}, which is not among the optics "
-            f"groups {list(optics[label])}."
+            f"groups {', '.join(known)}."
         )
     return group
 

@@ -117,30 +117,36 @@ def read_blocks(path: Path) -> list[StarBlock]:
     if not starts:
         raise ParticleError(f"{path}: no line starts with `data_`: this is not a STAR file, or it is empty.")
     stops = [*(m.start() for m in starts[1:]), len(content)]
-    return [_block(path, _decoded(m.group(1)), content[m.end() : stop]) for m, stop in zip(starts, stops, strict=True)]
+    return [_block(path, _decoded(m.group(1)), content, m.end(), stop) for m, stop in zip(starts, stops, strict=True)]
 
 
-def _block(path: Path, name: str, content: bytes) -> StarBlock:
+def _block(path: Path, name: str, content: bytes, position: int, end: int) -> StarBlock:
+    """The block that lies between two places of the file's content."""
     labels: list[str] = []
     values: list[bytes] = []
     is_loop = False
-    position = 0
-    while position < len(content):
-        stop = content.find(b"\n", position) + 1 or len(content)
-        line = content[position:stop].strip()
-        if line.lower() == b"loop_" or line.lower().startswith((b"loop_ ", b"loop_\t")):
+    while position < end:
+        stop = content.find(b"\n", position, end) + 1 or end
+        tokens = _TOKEN.findall(content[position:stop])
+        if tokens and tokens[0].lower() == b"loop_":
             is_loop = True
-        elif line.startswith(b"_"):
-            tokens = _TOKEN.findall(line)
+        elif _is_label(tokens, is_loop=is_loop):
             labels.append(_decoded(tokens[0][1:]))
             values.extend(tokens[1:2])
-        elif line and not line.startswith(b"#"):
+        elif tokens and not tokens[0].startswith(b"#"):
             break
         position = stop
-    rows = _clean(content[position:]) if is_loop else b" ".join(values) + b"\n"
     if not is_loop and len(values) != len(labels):
         raise ParticleError(f"{path}: block data_{name} has a label without a value, and no loop_.")
+    rows = _clean(content[position:end]) if is_loop else b" ".join(values) + b"\n"
     return StarBlock(path, name, tuple(labels), rows if labels else b"")
+
+
+def _is_label(tokens: list[bytes], *, is_loop: bool) -> bool:
+    """Whether a line is a label, not a row whose first value happens to begin with an underscore."""
+    if not tokens or not tokens[0].startswith(b"_"):
+        return False
+    return not is_loop or len(tokens) == 1 or tokens[1].startswith(b"#")
 
 
 def _clean(rows: bytes) -> bytes:
