@@ -5,11 +5,12 @@ Bond lengths and angles are those of Engh & Huber (1991), Acta Cryst. A47, 392.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 
 Array = NDArray[np.float64]
 
@@ -35,56 +36,59 @@ class _PlacedBy:
     length: float
     angle: float
     dihedral: float
-    turns: bool = False  # whether the rotamer's first dihedral is added
+    turn: int | None = None  # which of the rotamer's dihedrals is added, if any
 
 
 _FIRST = ("N", "CA", "CB")
 _SIDE_CHAINS: dict[str, tuple[_PlacedBy, ...]] = {
     "GLY": (),
     "ALA": (),
-    "SER": (_PlacedBy("OG", _FIRST, 1.417, 111.1, 0.0, turns=True),),
+    "SER": (_PlacedBy("OG", _FIRST, 1.417, 111.1, 0.0, turn=0),),
     "VAL": (
-        _PlacedBy("CG1", _FIRST, 1.521, 110.5, 0.0, turns=True),
-        _PlacedBy("CG2", _FIRST, 1.521, 110.5, 122.9, turns=True),
+        _PlacedBy("CG1", _FIRST, 1.521, 110.5, 0.0, turn=0),
+        _PlacedBy("CG2", _FIRST, 1.521, 110.5, 122.9, turn=0),
     ),
     "LEU": (
-        _PlacedBy("CG", _FIRST, 1.530, 116.3, 0.0, turns=True),
-        _PlacedBy("CD1", ("CA", "CB", "CG"), 1.521, 110.7, 175.0),
-        _PlacedBy("CD2", ("CA", "CB", "CG"), 1.521, 110.7, -62.0),
+        _PlacedBy("CG", _FIRST, 1.530, 116.3, 0.0, turn=0),
+        _PlacedBy("CD1", ("CA", "CB", "CG"), 1.521, 110.7, 175.0, turn=1),
+        _PlacedBy("CD2", ("CA", "CB", "CG"), 1.521, 110.7, -62.0, turn=1),
     ),
     "ASP": (
-        _PlacedBy("CG", _FIRST, 1.516, 112.6, 0.0, turns=True),
-        _PlacedBy("OD1", ("CA", "CB", "CG"), 1.249, 118.4, -15.0),
-        _PlacedBy("OD2", ("CA", "CB", "CG"), 1.249, 118.4, 165.0),
+        _PlacedBy("CG", _FIRST, 1.516, 112.6, 0.0, turn=0),
+        _PlacedBy("OD1", ("CA", "CB", "CG"), 1.249, 118.4, -15.0, turn=1),
+        _PlacedBy("OD2", ("CA", "CB", "CG"), 1.249, 118.4, 165.0, turn=1),
     ),
     "GLU": (
-        _PlacedBy("CG", _FIRST, 1.520, 114.1, 0.0, turns=True),
-        _PlacedBy("CD", ("CA", "CB", "CG"), 1.516, 112.6, 180.0),
+        _PlacedBy("CG", _FIRST, 1.520, 114.1, 0.0, turn=0),
+        _PlacedBy("CD", ("CA", "CB", "CG"), 1.516, 112.6, 180.0, turn=1),
         _PlacedBy("OE1", ("CB", "CG", "CD"), 1.249, 118.4, 0.0),
         _PlacedBy("OE2", ("CB", "CG", "CD"), 1.249, 118.4, 180.0),
     ),
     "LYS": (
-        _PlacedBy("CG", _FIRST, 1.520, 114.1, 0.0, turns=True),
-        _PlacedBy("CD", ("CA", "CB", "CG"), 1.520, 111.3, 180.0),
+        _PlacedBy("CG", _FIRST, 1.520, 114.1, 0.0, turn=0),
+        _PlacedBy("CD", ("CA", "CB", "CG"), 1.520, 111.3, 180.0, turn=1),
         _PlacedBy("CE", ("CB", "CG", "CD"), 1.520, 111.3, 180.0),
         _PlacedBy("NZ", ("CG", "CD", "CE"), 1.489, 111.9, 180.0),
     ),
 }
 SIDE_CHAIN_NAMES = tuple(_SIDE_CHAINS)
-_ROTAMERS = (-65.0, 180.0, 62.0)  # degrees, first side chain dihedral
+_ROTAMERS = tuple(itertools.product((-65.0, 180.0, 62.0), (0.0, 120.0, -120.0)))  # degrees
+_ROUNDS = 3  # in which every side chain chooses its rotamer anew
+_CONTACT = 3.7  # Å, below which atoms of different residues are too close
 _BASINS = ((-63.0, -43.0, 15.0, 0.0), (-110.0, 130.0, 40.0, 1.0), (-75.0, 145.0, 30.0, 1.0), (58.0, 40.0, 20.0, 4.0))
 
 
-def place_atom(first: Array, second: Array, third: Array, length: float, angles: tuple[float, float]) -> Array:
+def place_atom(first: Array, second: Array, third: Array, length: float, angles: tuple[float, float | Array]) -> Array:
     """Where an atom lies that is bonded to `third`, (..., 3).
 
-    length: Å; angles: (angle second-third-atom, dihedral first-second-third-atom) in degrees.
+    length: Å; angles: (angle second-third-atom, dihedral first-second-third-atom) in degrees. Several dihedrals,
+    (k,), give as many places, (k, 3).
     """
-    angle, dihedral = np.deg2rad(angles)
+    angle, dihedrals = np.deg2rad(angles[0]), np.deg2rad(angles[1])[..., None]
     along = _unit(third - second)
     across = _unit(np.cross(second - first, along))
     up = np.cross(across, along)
-    step = -np.cos(angle) * along + np.sin(angle) * (np.cos(dihedral) * up + np.sin(dihedral) * across)
+    step = -np.cos(angle) * along + np.sin(angle) * (np.cos(dihedrals) * up + np.sin(dihedrals) * across)
     return np.asarray(third + length * step)
 
 
@@ -109,24 +113,50 @@ def build_chain(trace: Array, names: list[str]) -> list[BuiltResidue]:
 
     names: residue names, each one of SIDE_CHAIN_NAMES. Every peptide is a rigid plane between two Cα atoms that can
     only turn about the line joining them; of all turns of all planes, dynamic programming finds those with the best
-    N-Cα-C angles and backbone dihedrals (Ramachandran basins). Side chains take, one after the other, the rotamer
-    with the most room.
+    N-Cα-C angles and backbone dihedrals (Ramachandran basins). Side chains take, in turn, the rotamer with the most
+    room.
     """
-    backbone = _backbone(trace)
-    residues: list[BuiltResidue] = []
-    taken = [place for atoms in backbone for place in atoms.values()]
-    for name, atoms in zip(names, backbone, strict=True):
-        placed = dict(atoms)
+    chain = _backbone(trace)
+    for name, atoms in zip(names, chain, strict=True):
         if name != "GLY":
-            placed["CB"] = place_atom(atoms["C"], atoms["N"], atoms["CA"], 1.530, (110.4, -122.6))
-        if _SIDE_CHAINS[name]:
-            room = cKDTree(np.array(taken))
-            options = [_side_chain(name, placed, rotamer) for rotamer in _ROTAMERS]
-            placed = max(options, key=lambda option: _room(option, set(atoms), room))
-        taken.extend(place for key, place in placed.items() if key not in atoms)
-        order = [key for key in placed if key != "OXT"] + (["OXT"] if "OXT" in placed else [])
-        residues.append(BuiltResidue(name, tuple(order), np.array([placed[key] for key in order])))
-    return residues
+            atoms["CB"] = place_atom(atoms["C"], atoms["N"], atoms["CA"], 1.530, (110.4, -122.6))
+    chain = _roomy_side_chains(names, chain)
+    orders = [sorted(atoms, key=lambda key: key == "OXT") for atoms in chain]  # the terminal oxygen comes last
+    return [
+        BuiltResidue(name, tuple(order), np.array([atoms[key] for key in order]))
+        for name, order, atoms in zip(names, orders, chain, strict=True)
+    ]
+
+
+def _roomy_side_chains(names: list[str], chain: list[dict[str, Array]]) -> list[dict[str, Array]]:
+    """The chain with side chains, each in the rotamer that overlaps least with other residues."""
+    options = [_rotamers(name, atoms) for name, atoms in zip(names, chain, strict=True)]
+    places = [np.concatenate((list(atoms.values()), tails[0])) for atoms, tails in zip(chain, options, strict=True)]
+    owner = np.repeat(np.arange(len(places)), [len(part) for part in places])
+    everything = np.concatenate(places)
+    slots = [np.flatnonzero(owner == i)[len(atoms) :] for i, atoms in enumerate(chain)]
+    for _ in range(_ROUNDS):
+        for i, (tails, slot) in enumerate(zip(options, slots, strict=True)):
+            if len(slot):
+                distances = cdist(tails.reshape(-1, 3), everything[owner != i]).reshape(*tails.shape[:2], -1)
+                overlaps = np.square(np.clip(_CONTACT - distances, 0.0, None)).sum(axis=(1, 2))
+                everything[slot] = tails[overlaps.argmin()]
+    return [
+        atoms | dict(zip((atom.name for atom in _SIDE_CHAINS[name]), everything[slot], strict=True))
+        for name, atoms, slot in zip(names, chain, slots, strict=True)
+    ]
+
+
+def _rotamers(name: str, placed: dict[str, Array]) -> Array:
+    """Side chain atoms beyond Cβ in every rotamer: (rotamers, atoms, 3)."""
+    atoms = dict(placed)
+    rotamers = np.array(_ROTAMERS)
+    for atom in _SIDE_CHAINS[name]:
+        first, second, third = (atoms[partner] for partner in atom.after)
+        turn = atom.dihedral + (np.zeros(len(rotamers)) if atom.turn is None else rotamers[:, atom.turn])
+        atoms[atom.name] = place_atom(first, second, third, atom.length, (atom.angle, turn))
+    tails = [atoms[atom.name] for atom in _SIDE_CHAINS[name]]
+    return np.stack(tails, axis=1) if tails else np.empty((len(rotamers), 0, 3))
 
 
 def _backbone(trace: Array) -> list[dict[str, Array]]:
@@ -194,22 +224,6 @@ def dihedral(first: Array, second: Array, third: Array, fourth: Array) -> Array:
     return np.asarray(
         np.rad2deg(np.arctan2((np.cross(axis, before) * after).sum(axis=-1), (before * after).sum(axis=-1)))
     )
-
-
-def _side_chain(name: str, placed: dict[str, Array], rotamer: float) -> dict[str, Array]:
-    atoms = dict(placed)
-    for atom in _SIDE_CHAINS[name]:
-        partners = [atoms[partner] for partner in atom.after]
-        turn = atom.dihedral + (rotamer if atom.turns else 0.0)
-        atoms[atom.name] = place_atom(partners[0], partners[1], partners[2], atom.length, (atom.angle, turn))
-    return atoms
-
-
-def _room(option: dict[str, Array], backbone: set[str], others: cKDTree) -> float:
-    """How far the side chain stays from what is there, smoothly: minus the sum of overlaps below 3.6 Å."""
-    places = np.array([place for key, place in option.items() if key not in backbone and key != "CB"])
-    distances, _ = others.query(places, k=4)
-    return -float(np.square(np.clip(3.6 - distances, 0.0, None)).sum())
 
 
 def _unit(vectors: Array) -> Array:
