@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cryosphere.errors import ConfigError
@@ -56,3 +58,15 @@ def test_a_mistake_is_named_with_its_place(tmp_path, text, says):
     with pytest.raises(ConfigError) as error:
         load(tmp_path, text)
     assert says in str(error.value)
+
+
+def test_the_documented_configuration_is_valid_and_shows_the_defaults(tmp_path):
+    page = Path(__file__).resolve().parents[2] / "docs" / "simulation.md"
+    documented = load(tmp_path, page.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0])
+    plain = load(tmp_path, HINGE.replace("protein.pdb", str(documented.model)))
+    assert documented.images.model_dump() == plain.images.model_dump()
+    assert documented.optics == plain.optics
+    assert documented.ctf == plain.ctf
+    assert (documented.placement, documented.seed) == (plain.placement, plain.seed)
+    assert documented.motion.conformations == plain.motion.conformations
+    assert documented.motion.domains[0] == plain.motion.domains[0]
