@@ -9,7 +9,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
-from cryosphere.errors import ConfigError
+from cryosphere.errors import ConfigError, CryosphereError
 from cryosphere.structures import AtomicModel, model_from_structure
 from cryosphere.structures.building import CALPHA_DISTANCE, BuiltResidue, build_chain
 
@@ -89,7 +89,7 @@ def _compact_trace(residues: tuple[int, int], generator: np.random.Generator) ->
         bonds = distances[steps == 1]
         if distances[steps > 2].min() > _CLASH and np.abs(bonds - CALPHA_DISTANCE).max() < 0.02:
             return trace
-    raise RuntimeError(f"no compact chain of {residues} residues found in {_ATTEMPTS} attempts")
+    raise CryosphereError(f"no compact chain of {residues} residues found in {_ATTEMPTS} attempts")
 
 
 def _helices_with_loops(residues: tuple[int, int], generator: np.random.Generator) -> _Trace:
