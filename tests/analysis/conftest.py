@@ -86,7 +86,11 @@ class HingeModel:
         self.latent_dim = self.z.shape[1]
         self.image_grid = ImageGrid(48, 3.0)
         self.table = particle_table(len(self.z))
-        self.config = SimpleNamespace(beads=SimpleNamespace(sigma=2.0))
+        self.config = SimpleNamespace(
+            beads=SimpleNamespace(sigma=2.0),
+            model=Path("model.pdb"),
+            particles=SimpleNamespace(files=(Path("particles.star"),)),
+        )
 
     def encode(self, rows=None, progress=None):
         rows = slice(None) if rows is None else rows

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cryosphere.analysis.findings import Findings, held_out_fit, latent_certainty
+from cryosphere.analysis.findings import ONE_BODY, Findings, held_out_fit, latent_certainty
 from cryosphere.analysis.gallery import draw_pictures
 from cryosphere.analysis.motion_table import MotionTable
 from cryosphere.analysis.motions import batches, relative_to
@@ -163,12 +163,14 @@ def _find(run: Run, components: PrincipalComponents, traversals: list[Traversal]
         pixel_size=run.model.image_grid.pixel_size,
         segmentation=run.segmentation,
         components=components,
-        along_pc1=between_ends(run.model, run.segmentation, traversals[0].latents),
+        along_pc1=between_ends(
+            run.model, run.segmentation, traversals[0].latents, ONE_BODY * run.model.image_grid.pixel_size
+        ),
         residue_movement=residue_movement(run.model, run.segmentation, run.latents),
         certainty=latent_certainty(run.latent_sd, components),
         fit=held_out_fit(run.model, run.latents),
         metrics=run.metrics,
-        base_correlation=run.base_correlation,
+        base_correlation=run.facts.base_correlation if run.facts else None,
     )
 
 
@@ -183,10 +185,11 @@ def _origin(run: Run) -> Origin:
     return Origin(
         run=run.path.resolve().name,
         date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        model=f"model: {run.model.atomic_model.name}",
-        particles=f"particles: {run.particles.source}",
+        model=f"model: {run.model.config.model}",
+        particles="particles: " + ", ".join(map(str, run.model.config.particles.files)),
         settings=config.read_text(encoding="utf-8", errors="replace")
         if config.is_file()
         else "(config.yaml is missing)",
+        notes=run.facts.notes if run.facts else (),
         versions={name: version(name) for name in names} | {"Python": platform.python_version()},
     )

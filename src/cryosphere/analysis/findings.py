@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Float = NDArray[np.float64]
 SMALL_SET = 200  # images; below this, hardly any motion can be told from noise
 NEGLIGIBLE_MOTION = 0.25  # of a pixel of the images as trained on
+ONE_BODY = 0.5  # of a pixel: parts that move less than this against each other are told as one
 NEGLIGIBLE_FALL = 0.02  # of the held-out correlation: smaller falls are taken for chance
 
 
@@ -75,12 +76,11 @@ def latent_certainty(sd: NDArray[np.floating], components: PrincipalComponents) 
 def held_out_fit(model: TrainedModel, z: NDArray[np.floating], limit: int = 400) -> HeldOutFit | None:
     """Compare deformed and undeformed model on the held-out images; None where no image was held out.
 
-    z (n, L) latents of all images. Both predictions are compared with the image in the same way: correlation within
-    the disc of 90 % of the half box.
+    z (n, L) latents of all images. Both predictions are compared with the images in the same way, over all pixels
+    and without the filters that training may have used.
     """
     import torch
 
-    from cryosphere.fourier import pixel_radii
     from cryosphere.imaging.ctf import CtfParameters
     from cryosphere.imaging.formation import particle_images
 
@@ -98,16 +98,15 @@ def held_out_fit(model: TrainedModel, z: NDArray[np.floating], limit: int = 400)
         CtfParameters.from_table(table),
         (model.image_grid, model.config.beads.sigma),
     ).numpy()
-    inside = pixel_radii(model.image_grid.box).numpy() < 0.45 * model.image_grid.box
-    deformed, undeformed = (correlations(images, observed, inside) for images in (predicted, base))
+    deformed, undeformed = (correlations(images, observed) for images in (predicted, base))
     error = float(np.std(deformed - undeformed, ddof=1) / np.sqrt(len(rows))) if len(rows) > 1 else float("inf")
     return HeldOutFit(float(deformed.mean()), float(undeformed.mean()), error, len(rows))
 
 
-def correlations(first: NDArray[np.floating], second: NDArray[np.floating], inside: NDArray[np.bool_]) -> Float:
-    """Correlation (n,) of images (n, box, box) with each other over the pixels `inside`; 0 where one is constant."""
-    a = first[:, inside].astype(np.float64)
-    b = second[:, inside].astype(np.float64)
+def correlations(first: NDArray[np.floating], second: NDArray[np.floating]) -> Float:
+    """Correlation (n,) of images (n, box, box) with each other over all pixels; 0 where one is constant."""
+    a = first.reshape(len(first), -1).astype(np.float64)
+    b = second.reshape(len(second), -1).astype(np.float64)
     a = a - a.mean(axis=1, keepdims=True)
     b = b - b.mean(axis=1, keepdims=True)
     norm = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))

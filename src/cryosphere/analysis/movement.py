@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cryosphere.analysis.bodies import rigid_bodies
 from cryosphere.analysis.motions import (
     RigidMotions,
     about_centres,
@@ -35,6 +36,7 @@ class SegmentMovement:
     axes: Float  # (N, 3)
     displacements: Float  # (N,) Å, of the segment's centre
     residue_rms: Float  # (N,) Å: root mean square displacement of the segment's residues; 0 for an empty segment
+    bodies: tuple[tuple[int, ...], ...]  # segments that move as one, largest body first; -1 for residues held fixed
 
 
 def images_per_batch(points: int) -> int:
@@ -47,8 +49,13 @@ def segment_motions(model: TrainedModel, segmentation: Segmentation, z: NDArray[
     return about_centres(model.motions(np.asarray(z, dtype=np.float32)), segmentation.centres)
 
 
-def between_ends(model: TrainedModel, segmentation: Segmentation, z: NDArray[np.floating]) -> SegmentMovement:
-    """How every segment moves from the first to the last of the latents z (points, L), seen from the largest one."""
+def between_ends(
+    model: TrainedModel, segmentation: Segmentation, z: NDArray[np.floating], tolerance: float
+) -> SegmentMovement:
+    """How every segment moves from the first to the last of the latents z (points, L), seen from the largest one.
+
+    Segments that move against each other by less than `tolerance` Å (RMS) count as one body.
+    """
     relative = relative_to(segment_motions(model, segmentation, z[[0, -1]]), segmentation.reference)
     first, last = (
         RigidMotions(relative.quaternions[[i]], relative.translations[[i]], relative.centres) for i in (0, 1)
@@ -58,7 +65,8 @@ def between_ends(model: TrainedModel, segmentation: Segmentation, z: NDArray[np.
     start, end = bead_frames(model, segmentation, z[[0, -1]]).astype(np.float64)
     squared = ((end - start) ** 2).sum(axis=-1) @ (segmentation.assignment[:, None] == np.arange(segmentation.count))
     rms = np.sqrt(squared / np.maximum(segmentation.residues, 1))
-    return SegmentMovement(angles, axes, moved.displacements[0], rms)
+    bodies = rigid_bodies(start, end, segmentation.assignment, tolerance)
+    return SegmentMovement(angles, axes, moved.displacements[0], rms, tuple(bodies))
 
 
 def residue_movement(

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from cryosphere.analysis.findings import NEGLIGIBLE_MOTION, Findings, warnings
+from cryosphere.analysis.findings import NEGLIGIBLE_MOTION, ONE_BODY, Findings, warnings
 from cryosphere.analysis.report_page import FILES, STYLE
 from cryosphere.analysis.segments import FIXED, ResidueRange
 
@@ -38,6 +38,7 @@ class Origin:
     model: str
     particles: str
     settings: str  # config.yaml as text
+    notes: Sequence[str]  # what was chosen for the user before training, and why
     versions: Mapping[str, str]
 
 
@@ -83,7 +84,8 @@ def _summary(findings: Findings) -> str:
     segmentation = findings.segmentation
     used, count = len(segmentation.used), segmentation.count
     chains = len(np.unique(segmentation.beads.chain))
-    share = 100 * float(findings.components.explained[0])
+    share = float(findings.components.explained[0])
+    percent = "more than 99 %" if share > 0.995 else f"{100 * share:.0f} %"
     sentences = [
         f"{_count(findings.images, 'image')} ({findings.box} × {findings.box} pixels of {findings.pixel_size:.3g} Å, "
         f"as trained on) {'were' if findings.images > 1 else 'was'} compared with a model of "
@@ -93,14 +95,14 @@ def _summary(findings: Findings) -> str:
     ]
     if findings.moving:
         sentences.append(
-            f"The first principal component (PC1) holds {share:.0f} % of the variation among the images' latents. "
+            f"The first principal component (PC1) holds {percent} of the variation among the images' latents. "
             f"Between its 5th and 95th percentile, seen from {_reference(findings)}:"
         )
     items = [_movement_sentence(findings, segment) for segment in findings.moving[:_MOST_SENTENCES]]
     rest = len(findings.moving) - len(items)
     if rest > 0:
         items.append(f"and {rest} more, which move less: see the table below.")
-    closing = [_fit_sentence(findings)]
+    closing = [_bodies_sentence(findings), _fit_sentence(findings)]
     return (
         "".join(f"<p>{sentence}</p>" for sentence in sentences)
         + ("<ul>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>" if items else "")
@@ -130,6 +132,25 @@ def _reference(findings: Findings) -> str:
     return (
         f"the largest segment, <b>{segmentation.names[reference]}</b> ({_ranges(segmentation.ranges[reference])}; "
         f"{_count(int(segmentation.residues[reference]), 'residue')})"
+    )
+
+
+def _bodies_sentence(findings: Findings) -> str:
+    """Which segments belong together: there are usually more of them than moving parts."""
+    segmentation, bodies = findings.segmentation, findings.along_pc1.bodies
+    if len(bodies) == len(segmentation.used) + (segmentation.reference == FIXED):
+        return ""
+    words = []
+    for body in bodies:
+        names = [segmentation.names[s] if s != FIXED else "the fixed residues" for s in body]
+        count = int(np.isin(segmentation.assignment, body).sum())
+        words.append(f"<b>{' + '.join(names)}</b> ({_count(count, 'residue')})")
+    tolerance = ONE_BODY * findings.pixel_size
+    return (
+        f"Segments that move against each other by less than {tolerance:.1f} Å (half a pixel, RMS) between these two "
+        f"ends can be taken as one. That leaves {_count(len(bodies), 'moving part')}: {'; '.join(words)}."
+        if len(bodies) > 1
+        else f"All segments together move as one rigid body to within {tolerance:.1f} Å (half a pixel, RMS)."
     )
 
 
@@ -219,9 +240,12 @@ def _file_list(files: Sequence[str]) -> str:
 
 def _settings(origin: Origin) -> str:
     versions = ", ".join(f"{escape(name)} {escape(version)}" for name, version in origin.versions.items())
+    notes = "".join(f"<li>{escape(note)}</li>" for note in origin.notes)
     return (
         "<section><h2>Settings and versions</h2>"
-        f"<details><summary>config.yaml of this run</summary><pre>{escape(origin.settings)}</pre></details>"
+        + (f"<p>Chosen automatically before training:</p><ul>{notes}</ul>" if notes else "")
+        + "<details>"
+        f"<summary>config.yaml of this run</summary><pre>{escape(origin.settings)}</pre></details>"
         f"<p class='note'>{versions}</p></section>"
     )
 

@@ -15,7 +15,7 @@ from cryosphere.analysis.movement import segment_motions
 from cryosphere.analysis.segments import Segmentation
 from cryosphere.errors import InputError
 from cryosphere.progress import SILENT, Progress
-from cryosphere.training.run_directory import RunDirectory
+from cryosphere.training.run_directory import RunDirectory, RunFacts
 
 if TYPE_CHECKING:
     import gemmi
@@ -118,10 +118,10 @@ class Run:
             return pd.DataFrame()
         return pd.read_csv(path)
 
-    @property
-    def base_correlation(self) -> float | None:
-        """Mean correlation of the images with the undeformed model, as measured before training."""
-        return self.directory.read_facts().base_correlation if self.directory.facts_path.is_file() else None
+    @cached_property
+    def facts(self) -> RunFacts | None:
+        """What was found out before training, such as the images' correlation with the undeformed model."""
+        return self.directory.read_facts() if self.directory.facts_path.is_file() else None
 
     def motions(self, rows: Rows = None, *, z: ArrayLike | None = None, relative: bool = False) -> RigidMotions:
         """Rigid motion of every segment in every image: rotation about the segment's own centre, then translation.

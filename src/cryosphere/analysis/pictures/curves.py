@@ -23,7 +23,11 @@ def training_curves(columns: Mapping[str, Float], base_correlation: float | None
     """
     epoch = columns["epoch"]
     losses = {name: values for name, values in columns.items() if name.endswith("_loss") and np.isfinite(values).any()}
-    kl = {name: values for name, values in columns.items() if name.startswith("kl_") and np.isfinite(values).any()}
+    kl = {
+        name: values
+        for name, values in columns.items()
+        if name in ("kl_latent", "kl_segments") and np.isfinite(values).any()
+    }
     groups = [bool(losses), bool(kl)]
     with styled():
         figure = new_figure(9.5, 3.2)
