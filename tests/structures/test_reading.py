@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cryosphere.errors import StructureError
-from cryosphere.structures import read_model
+from cryosphere.structures import read_model, write_model
 
 from .models import REAL_MODELS, pdb_atom, residue
 
@@ -178,6 +178,19 @@ def test_calpha_only_models_are_linked_by_distance(tmp_path):
     assert read_model(_write(tmp_path, text)).beads.bonded.tolist() == [[0, 1], [2, 3]]
 
 
+def test_caps_of_a_peptide_are_linked_modified_residues_of_their_own(tmp_path):
+    cap = pdb_atom("CH3", "ACE", number=0, at=(-4.0, 0, 0)) + pdb_atom("C", "ACE", number=0, at=(-2.6, 0, 0))
+    beads = read_model(_write(tmp_path, cap + residue(1, 0.0) + residue(2, 3.8))).beads
+    assert beads.kind.tolist() == ["modified", "protein", "protein"]
+    assert beads.bonded.tolist() == [[0, 1], [1, 2]]
+
+
+def test_a_byte_order_mark_is_no_obstacle(tmp_path, shared_data):
+    path = tmp_path / "marked.cif"
+    path.write_bytes(b"\xef\xbb\xbf" + (shared_data / "models/biotite/altloc.cif").read_bytes())
+    assert len(read_model(path).beads) == 1
+
+
 def test_dna_and_rna_have_beads_at_the_sugar_and_are_linked_through_the_phosphate(tmp_path):
     text = ""
     for number, name in enumerate(("DA", "DG", "U"), start=1):
@@ -226,7 +239,7 @@ def test_of_several_models_the_first_is_used_with_a_warning(tmp_path, caplog):
     assert "holds 3 models: only the first" in caplog.text
 
 
-def test_a_pdb_file_of_more_than_99999_atoms_with_hybrid_36_numbers_is_read_whole(tmp_path):
+def test_a_pdb_file_of_more_than_99999_atoms_with_hybrid_36_numbers_is_read_and_written_whole(tmp_path):
     count = 100_200
     structure = gemmi.Structure()
     model, chain = gemmi.Model(1), gemmi.Chain("A")
@@ -247,6 +260,8 @@ def test_a_pdb_file_of_more_than_99999_atoms_with_hybrid_36_numbers_is_read_whol
     read = read_model(path)
     assert len(read.positions) == count
     assert read.beads.number[-1] == count // 4
+    write_model(tmp_path / "large.cif", read)
+    np.testing.assert_allclose(read_model(tmp_path / "large.cif").positions, read.positions, atol=5.001e-4)
 
 
 @pytest.mark.parametrize("name", ["models/gemmi/1orc.pdb", "models/biopython/1A8O.cif"])

@@ -16,6 +16,7 @@ _FORCE_FIELD_SPELLING = {
 }  # fmt: skip
 _WATER_SPELLING = frozenset({"TIP", "TIP3", "TIP4", "TP3", "SOL", "SPC", "T3P"})
 _ION_SPELLING = frozenset({"SOD", "CLA", "POT", "CAL", "CES", "RUB", "LIT", "BAR", "CAD", "ZN2", "NA+", "CL-", "K+"})
+_CAPS = frozenset({"ACE", "FOR", "NME", "NMA", "NH2"})  # what closes the ends of a peptide chain
 _HALOGENS = frozenset({"F", "Cl", "Br", "I"})
 
 _HYDROGEN_MASS = 1.008
@@ -40,8 +41,8 @@ def is_force_field_spelling(name: str) -> bool:
 
 
 def is_amino_acid(name: str) -> bool:
-    """Whether the name is known to belong to an amino acid, standard or modified."""
-    return bool(_entry(name).is_amino_acid())
+    """Whether the name is known to belong to an amino acid, standard or modified, or to a cap of a peptide's end."""
+    return name in _CAPS or bool(_entry(name).is_amino_acid())
 
 
 def is_nucleotide(name: str) -> bool:

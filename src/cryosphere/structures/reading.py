@@ -124,6 +124,7 @@ def _file_bytes(path: Path) -> bytes:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
             raise StructureError(f"{path}: the gzip file is damaged or truncated ({error}); fetch it again") from error
+    data = data.removeprefix(b"\xef\xbb\xbf")  # a byte order mark
     if not data.strip():
         raise StructureError(f"{path}: the file is empty; {_EXPECTED}")
     if b"\0" in data:
