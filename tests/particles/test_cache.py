@@ -20,6 +20,7 @@ from cryosphere.particles import cache as cache_module
 from cryosphere.particles.cache import build_cache
 from cryosphere.particles.preprocess import PreprocessSettings, preprocess_batch
 from cryosphere.particles.stacks import ImageStacks
+from cryosphere.particles.star import read_star, write_star
 
 SETTINGS = PreprocessSettings(box=12, contrast="black", background_radius=8.0, soft_edge=0.2)
 
@@ -76,6 +77,14 @@ def test_what_does_not_touch_the_images_does_not_make_a_new_cache(stacks, tmp_pa
     first = build_cache(stacks.table, stacks, SETTINGS, tmp_path / "cache")
     refined = replace(stacks.table, rotations=stacks.table.rotations[::-1], defocus_u=stacks.table.defocus_u + 5)
     assert build_cache(refined, stacks, SETTINGS, tmp_path / "cache").path == first.path
+
+
+def test_a_table_written_and_read_again_finds_its_cache(stacks, tmp_path):
+    first = build_cache(stacks.table, stacks, SETTINGS, tmp_path / "cache")
+    (tmp_path / "run").mkdir()
+    write_star(tmp_path / "run" / "particles.star", stacks.located())
+    again = read_star(tmp_path / "run" / "particles.star")
+    assert build_cache(again, ImageStacks(again), SETTINGS, tmp_path / "cache").path == first.path
 
 
 def test_whatever_decides_the_images_makes_a_new_cache(stacks, tmp_path):

@@ -285,10 +285,10 @@ def test_written_files_read_back_the_same(tmp_path, table_of):
     assert again.stacks == table.stacks
     assert again.optics == table.optics
     for name in ("stack_index", "image_index", "optics_index", "half_set"):
-        assert_array_equal(getattr(again, name), getattr(table, name))
+        assert_array_equal(getattr(again, name), getattr(table, name), err_msg=name)
     for name in ("shifts", "defocus_u", "defocus_v", "defocus_angle", "phase_shift", "b_factor", "ctf_scale"):
-        assert_allclose(getattr(again, name), getattr(table, name), rtol=1e-6, err_msg=name)
-    assert_allclose(again.rotations, table.rotations, atol=1e-6)
+        assert_allclose(getattr(again, name), getattr(table, name), rtol=1e-15, err_msg=name)
+    assert_allclose(again.rotations, table.rotations, atol=1e-12)
 
 
 def test_written_files_have_the_blocks_and_labels_of_relion(tmp_path, table_of):

@@ -174,12 +174,19 @@ def _write_rows(file: BinaryIO, start: int, rows: Integer, pairs: NDArray[np.flo
 
 
 def _key(table: ParticleTable, stacks: ImageStacks, settings: PreprocessSettings, box: int) -> str:
-    """Short hash of everything that decides the preprocessed images."""
+    """Short hash of all that decides the preprocessed images, and of nothing else (such as the order of the stacks)."""
     files = [(str(f.path.absolute()), f.offset, f.count, f.modified_ns) for f in stacks.files]
-    described = {"version": _VERSION, "files": files, "pixel_size": table.pixel_size, **asdict(settings), "box": box}
+    order = sorted(range(len(files)), key=files.__getitem__)
+    described = {
+        "version": _VERSION,
+        "files": [files[k] for k in order],
+        "pixel_size": table.pixel_size,
+        **asdict(settings),
+        "box": box,
+    }
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
-    _, file_of_row = np.unique(table.stack_index, return_inverse=True)
-    for column in (table.shifts, file_of_row, table.image_index):
+    shifts = np.round(table.shifts, 6) + 0.0  # Å: the last bits may be lost in a text file; + 0.0 turns -0 into 0
+    for column in (shifts, np.argsort(order)[stacks.file_of_row], table.image_index):
         digest.update(np.ascontiguousarray(column).tobytes())
     return digest.hexdigest()[:20]
 

@@ -27,12 +27,13 @@ class ImageStacks:
 
     table: the particles.
     datadir: folder in which to look for the stacks first; see `locate_stacks`.
+    Attributes: `files`, the stacks that are needed; `file_of_row` (n,), which of them each row is in; `box`, pixels.
     Raises ImageStackError for a stack that is missing, truncated, too short for its particles, or of another size.
     """
 
     def __init__(self, table: ParticleTable, datadir: str | Path | None = None) -> None:
         self.table = table
-        self._used, self._file_of_row = np.unique(table.stack_index, return_inverse=True)
+        self._used, self.file_of_row = np.unique(table.stack_index, return_inverse=True)
         names = [table.stacks[k] for k in self._used]
         paths = locate_stacks(names, table.source, Path(datadir) if datadir is not None else None)
         self.files: tuple[StackFile, ...] = tuple(map(read_stack_file, paths))
@@ -52,11 +53,11 @@ class ImageStacks:
         """
         rows = np.asarray(rows, dtype=np.int64)
         images = np.empty((len(rows), self.box, self.box), dtype=np.float32)
-        order = np.lexsort((self.table.image_index[rows], self._file_of_row[rows]))
-        file_of_sorted = self._file_of_row[rows[order]]
+        order = np.lexsort((self.table.image_index[rows], self.file_of_row[rows]))
+        file_of_sorted = self.file_of_row[rows[order]]
         starts = np.flatnonzero(np.diff(file_of_sorted, prepend=-1))
         for group in np.split(order, starts[1:]) if len(order) else []:
-            mapped = self._mapped(int(self._file_of_row[rows[group[0]]]))
+            mapped = self._mapped(int(self.file_of_row[rows[group[0]]]))
             images[group] = mapped[self.table.image_index[rows[group]]]
         self._check_usable(images, rows)
         return images
@@ -70,7 +71,7 @@ class ImageStacks:
 
     def describe(self, row: int) -> str:
         """Where a particle's image is, in words: its row (from 1), file and image number (from 1)."""
-        file = self.files[self._file_of_row[row]]
+        file = self.files[self.file_of_row[row]]
         return f"particle row {row + 1} (image {self.table.image_index[row] + 1} of {file.path})"
 
     def _mapped(self, number: int) -> NDArray[np.generic]:
@@ -94,7 +95,7 @@ class ImageStacks:
                 )
 
     def _check_image_numbers(self) -> None:
-        count = np.array([file.count for file in self.files])[self._file_of_row]
+        count = np.array([file.count for file in self.files])[self.file_of_row]
         beyond = np.flatnonzero((self.table.image_index >= count) | (self.table.image_index < 0))
         if len(beyond):
             row = int(beyond[0])

@@ -254,15 +254,15 @@ def _half_sets(columns: _StarColumns) -> Integer:
 def write_star(path: str | Path, table: ParticleTable) -> None:
     """Write particles as RELION 3.1 and later read them: a table of optics groups and one of particles.
 
-    Numbers keep ten significant digits. Rotations that are NaN (read with poses="ignored") are left out. The file
-    appears under its name only when it is complete.
+    Numbers read back to 1e-15, Euler angles to 1e-12. Rotations that are NaN (read with poses="ignored") are left out.
+    The file appears under its name only when it is complete.
     """
     path = Path(path)
     blocks = {"optics": _optics_frame(table), "particles": _particle_frame(table)}
     handle, temporary = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".star", dir=path.parent)
     os.close(handle)
     try:
-        starfile.write(blocks, temporary, float_format="%.10g")
+        starfile.write(blocks, temporary, float_format=None)
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     finally:
