@@ -201,7 +201,16 @@ def _segments(model: TrainedModel, truth: Truth, groups: Sequence[Domain]) -> li
             chains = {c: truth.residue_number[inside & (truth.chain == c)] for c in np.unique(truth.chain[inside])}
             ranges = [f"{chain}:{numbers.min()}-{numbers.max()}" for chain, numbers in chains.items()]
             shares = {group.name: int((inside & group.mask).sum()) for group in groups}
-            result.append({"segment": segment + 1, "residues": int(inside.sum()), "ranges": ranges, "domains": shares})
+            last = int(truth.residue_number[inside][-1])
+            result.append(
+                {
+                    "segment": segment + 1,
+                    "residues": int(inside.sum()),
+                    "ranges": ranges,
+                    "last": last,
+                    "domains": shares,
+                }
+            )
     return result
 
 

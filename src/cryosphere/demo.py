@@ -1,0 +1,123 @@
+"""The main job on a protein that nobody has to download: simulate, train, analyse, compare with the truth.
+
+Everything goes through the same files and functions as real data: a model file, a STAR file, a stack of images.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryosphere.analysis.analyze import analyze
+from cryosphere.errors import RunError
+from cryosphere.evaluation.evaluate import Evaluation, evaluate
+from cryosphere.evaluation.wording import describe
+from cryosphere.progress import SILENT, Progress
+from cryosphere.settings import write_yaml
+from cryosphere.simulation.config import (
+    DistributedCtf,
+    HingeDomain,
+    HingeMotion,
+    ImageSettings,
+    ResidueRange,
+    SimulationConfig,
+    UniformAngles,
+)
+from cryosphere.simulation.protein import TwoDomainProtein, two_domain_protein
+from cryosphere.simulation.simulate import simulate
+from cryosphere.structures.write import write_model
+from cryosphere.training.configure import configure
+from cryosphere.training.train import train
+
+log = logging.getLogger(__name__)
+
+LARGEST_ANGLE = 60.0  # degrees by which the hinge opens
+SEGMENTS = 4
+EPOCHS = 12
+SETTINGS = "simulation.yaml"
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A finished demo: what was found, and where it lies."""
+
+    evaluation: Evaluation
+    report: Path
+    run: Path
+    seconds: float
+    text: str  # in plain words
+
+
+def demo(outdir: str | Path, *, images: int = 10_000, seed: int = 0, progress: Progress = SILENT) -> Demo | None:
+    """Simulate a hinge protein, learn its motion from the images, and say what was found against the truth.
+
+    A demo that already lies in `outdir` is replaced. Returns None if Ctrl-C or SIGTERM stopped the training.
+
+    Raises:
+        RunError: if `outdir` holds something else.
+    """
+    began = time.monotonic()
+    folder = Path(outdir)
+    _clear(folder)
+    protein = two_domain_protein(seed)
+    config = _describe_simulation(protein, folder / "protein.cif", images, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_model(folder / "protein.cif", protein.model)
+    relative = config.model_copy(update={"model": Path("protein.cif")})
+    write_yaml(folder / SETTINGS, relative, heading="what `cryosphere demo` simulates; see `cryosphere simulate`")
+    data = simulate(config, folder / "data", progress=progress)
+    run = folder / "run"
+    settings = configure(particles=[data.particles], model=data.model, segments=SEGMENTS, epochs=EPOCHS, seed=seed)
+    if train(settings, run, progress=progress) == "stopped":
+        return None
+    report = analyze(run, progress=progress) / "report.html"
+    evaluation = evaluate(run, data.truth_path, oracle_images=500, progress=progress)
+    seconds = time.monotonic() - began
+    return Demo(evaluation, report, run, seconds, _in_words(evaluation, protein, folder, seconds))
+
+
+def _clear(folder: Path) -> None:
+    """Remove an earlier demo, and nothing else."""
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not (folder / SETTINGS).is_file():
+        raise RunError(f"{folder} holds something other than a demo; choose another --outdir")
+    for name in ("data", "run", "cryosphere-cache"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _describe_simulation(protein: TwoDomainProtein, model: Path, images: int, seed: int) -> SimulationConfig:
+    first, last = protein.domains[1]
+    hinge = HingeDomain(
+        residues=(ResidueRange(chain="A", first=first, last=last),), axis=protein.axis, pivot=protein.pivot
+    )
+    angles = UniformAngles(kind="uniform", low_degrees=0.0, high_degrees=LARGEST_ANGLE)
+    return SimulationConfig(
+        model=model,
+        motion=HingeMotion(kind="hinge", domains=(hinge,), angles=angles, conformations=1000),
+        images=ImageSettings(count=images, box=64, pixel_size=2.5, snr=0.1, shift=5.0),
+        ctf=DistributedCtf(kind="distribution"),
+        seed=seed,
+    )
+
+
+def _in_words(evaluation: Evaluation, protein: TwoDomainProtein, folder: Path, seconds: float) -> str:
+    (first, hinge), (after, last) = protein.domains
+    boundaries = [segment["last"] for segment in evaluation.segments[:-1]]
+    nearest = min(boundaries, key=lambda number: abs(number - hinge), default=None)
+    found = (
+        f"A boundary between segments lies after residue {nearest}."
+        if nearest is not None
+        else "No boundary was found: everything is one segment."
+    )
+    return (
+        f"The protein: domain 1 is residues {first}-{hinge}, domain 2 residues {after}-{last}; domain 2 turns by 0 to "
+        f"{LARGEST_ANGLE:.0f} degrees about a hinge between them.\n{found}\n{describe(evaluation)}\n"
+        f"The report: {folder / 'run' / 'analysis' / 'report.html'}\n"
+        f"The structures along the motion, for ChimeraX: {folder / 'run' / 'analysis' / 'traversals'}\n"
+        f"Every image's own structure: cryosphere structures {folder / 'run'} --output {folder / 'structures'}\n"
+        f"The whole demo took {seconds / 60:.1f} minutes."
+    )
