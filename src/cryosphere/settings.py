@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
@@ -111,13 +111,20 @@ def _explain(kind: type[BaseModel], problem: Any) -> str:
 
 
 def _known_keys(kind: type[BaseModel], sections: Sequence[str]) -> list[str]:
-    place: Any = kind
+    """Keys that would be right in a section, which may lie in lists and in unions told apart by their kind."""
+    places = [kind]
     for section in sections:
-        field = getattr(place, "model_fields", {}).get(section)
-        place = field.annotation if field is not None else None
-    if hasattr(place, "model_fields"):
-        return list(place.model_fields)
-    return []
+        fields = [place.model_fields[section].annotation for place in places if section in place.model_fields]
+        if fields:  # otherwise the place in a list, or the kind of a union
+            places = [model for annotation in fields for model in _models_in(annotation)]
+    return [key for place in places for key in place.model_fields]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The groups of settings a type is made of: itself, or those in a union, tuple or Annotated."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
 def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
