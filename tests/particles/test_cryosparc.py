@@ -153,6 +153,25 @@ def test_particles_of_different_sizes_are_refused(cs, records):
         read_particles(cs(records(blob__shape=shape)))
 
 
+@pytest.mark.parametrize("column", ["ctf/df1_A", "alignments3D/pose", "alignments3D/shift", "blob/idx", "blob/shape"])
+def test_a_column_of_the_wrong_shape_is_refused(cs, records, column):
+    changes = {column.replace("/", "__"): np.ones((5, 4), dtype="f4")}
+    with pytest.raises(ParticleError, match=f"{column} has the shape"):
+        read_particles(cs(records(**changes)))
+
+
+def test_text_in_place_of_numbers_is_refused(cs, records):
+    with pytest.raises(ParticleError, match="ctf/df1_A does not hold numbers"):
+        read_particles(cs(records(ctf__df1_A=np.array([b"x"] * 5))))
+
+
+def test_records_of_the_other_byte_order_are_read(cs, records):
+    plain = records()
+    swapped = plain.astype(plain.dtype.newbyteorder(">"))
+    table, expected = read_particles([cs(swapped), cs(swapped, "b.cs")]), read_particles(cs(plain, "plain.cs"))
+    assert_array_equal(table.rotations, expected.rotations)
+
+
 def test_an_empty_file_is_refused(cs, records):
     with pytest.raises(ParticleError, match="no particles"):
         read_particles(cs(records()[:0]))

@@ -55,7 +55,7 @@ def read_cs(paths: Sequence[str | Path], *, poses: Poses = "required") -> Partic
     """
     source = Path(paths[0])
     fields = _join([Path(path) for path in paths])
-    prefix = _alignments(fields, source) if poses == "required" else None
+    prefixes = _alignments(fields, source) if poses == "required" else []
     if missing := [*(b for b in _BLOB if b not in fields), *missing_columns(_CTF, "cryosparc", fields)]:
         raise ParticleError(
             f"{source}: missing column(s): {', '.join(missing)}. Give the job's passthrough file as well, or export "
@@ -67,8 +67,8 @@ def read_cs(paths: Sequence[str | Path], *, poses: Poses = "required") -> Partic
     optics, optics_index = _optics(fields, values, source)
     count = len(stack_index)
     return ParticleTable(
-        rotations=np.full((count, 3, 3), np.nan) if prefix is None else _rotations(fields, prefix, source),
-        shifts=np.zeros((count, 2)) if prefix is None else _shifts(fields, prefix, source),
+        rotations=_rotations(fields, prefixes, source) if prefixes else np.full((count, 3, 3), np.nan),
+        shifts=_shifts(fields, prefixes, source) if prefixes else np.zeros((count, 2)),
         **translate(CTF_COLUMNS, "cryosparc", values, source),
         optics_index=optics_index,
         stack_index=stack_index,
@@ -139,10 +139,10 @@ def _native(values: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(values).astype(values.dtype.newbyteorder("="))
 
 
-def _alignments(fields: Fields, source: Path) -> str | list[str]:
-    """Prefix of the columns with poses, or one per class of an ab-initio job."""
+def _alignments(fields: Fields, source: Path) -> list[str]:
+    """Prefixes of the columns with poses: that of a refinement, or one per class of an ab-initio job."""
     if "alignments3D/pose" in fields:
-        return "alignments3D"
+        return ["alignments3D"]
     classes = sorted(int(m.group(1)) for m in map(_CLASS.fullmatch, fields) if m)
     if not classes:
         found = " It has 2D alignments only." if any(name.startswith("alignments2D/") for name in fields) else ""
@@ -150,53 +150,57 @@ def _alignments(fields: Fields, source: Path) -> str | list[str]:
             f"{source}: has no 3D poses (alignments3D/pose).{found} Use the particles of a refinement or ab-initio "
             "job, or give the file with the alignments as well."
         )
-    return [f"alignments_class_{k}" for k in classes]
+    prefixes = [f"alignments_class_{k}" for k in classes]
+    taken = "each particle's most probable one" if _has_posteriors(fields, prefixes) else prefixes[0]
+    log.warning("%s: poses of %d ab-initio class(es); taken: %s", source, len(prefixes), taken)
+    return prefixes
 
 
-def _per_class(fields: Fields, prefix: str | list[str], column: str, source: Path) -> Float | None:
+def _has_posteriors(fields: Fields, prefixes: list[str]) -> bool:
+    return len(prefixes) > 1 and all(f"{prefix}/class_posterior" in fields for prefix in prefixes)
+
+
+def _of_best_class(
+    fields: Fields, prefixes: list[str], column: str, source: Path, shape: tuple[int, ...] = ()
+) -> Float | None:
     """A column of the alignments, from each particle's most probable class; None where it is absent."""
-    if isinstance(prefix, str):
-        return _numbers(fields, f"{prefix}/{column}", source) if f"{prefix}/{column}" in fields else None
-    if any(f"{p}/{column}" not in fields for p in prefix):
+    if any(f"{prefix}/{column}" not in fields for prefix in prefixes):
         return None
-    values = np.stack([_numbers(fields, f"{p}/{column}", source) for p in prefix])
-    if len(prefix) == 1 or any(f"{p}/class_posterior" not in fields for p in prefix):
-        return np.asarray(values[0])
-    best = np.stack([_numbers(fields, f"{p}/class_posterior", source) for p in prefix]).argmax(axis=0)
-    return np.asarray(values[best, np.arange(values.shape[1])])
+    if not _has_posteriors(fields, prefixes):
+        return _numbers(fields, f"{prefixes[0]}/{column}", source, shape)
+    values = np.stack([_numbers(fields, f"{prefix}/{column}", source, shape) for prefix in prefixes])
+    posteriors = np.stack([_numbers(fields, f"{prefix}/class_posterior", source) for prefix in prefixes])
+    best: Float = values[posteriors.argmax(axis=0), np.arange(values.shape[1])]
+    return best
 
 
-def _rotations(fields: Fields, prefix: str | list[str], source: Path) -> Float:
-    if isinstance(prefix, list):
-        probable = len(prefix) > 1 and all(f"{p}/class_posterior" in fields for p in prefix)
-        taken = "each particle's most probable one" if probable else prefix[0]
-        log.warning("%s: poses of %d ab-initio class(es); taken: %s", source, len(prefix), taken)
-    vectors = _per_class(fields, prefix, "pose", source)
-    if vectors is None or vectors.shape[1:] != (3,):
-        raise ParticleError(f"{source}: poses are not rotation vectors of three numbers.")
+def _rotations(fields: Fields, prefixes: list[str], source: Path) -> Float:
+    vectors = _of_best_class(fields, prefixes, "pose", source, (3,))
+    if vectors is None:
+        raise ParticleError(f"{source}: only some of the classes have poses.")
     return rotations_from_cryosparc(vectors)
 
 
-def _shifts(fields: Fields, prefix: str | list[str], source: Path) -> Float:
+def _shifts(fields: Fields, prefixes: list[str], source: Path) -> Float:
     """Shifts in Å, (n, 2); they are written in pixels of the alignment, which need not be the image's."""
-    shift = _per_class(fields, prefix, "shift", source)
+    shift = _of_best_class(fields, prefixes, "shift", source, (2,))
     if shift is None:
         log.warning("%s: has no shifts; the particles are taken to be centred", source)
         return np.zeros((len(fields["blob/idx"]), 2))
-    if shift.shape[1:] != (2,):
-        raise ParticleError(f"{source}: shifts are not pairs of numbers.")
-    pixel = _per_class(fields, prefix, "psize_A", source)
+    pixel = _of_best_class(fields, prefixes, "psize_A", source)
     pixel = _numbers(fields, "blob/psize_A", source) if pixel is None else pixel
     check_positive({"alignments3D/psize_A": pixel}, source)
     return shift * pixel[:, None]
 
 
-def _numbers(fields: Fields, name: str, source: Path) -> Float:
-    """A column as float64, checked to be finite."""
+def _numbers(fields: Fields, name: str, source: Path, shape: tuple[int, ...] = ()) -> Float:
+    """A column as float64, (n, *shape), checked to be finite and of that shape."""
     try:
         values = np.asarray(fields[name]).astype(np.float64)
     except (ValueError, TypeError) as error:
         raise ParticleError(f"{source}: column {name} does not hold numbers: {error}") from error
+    if values.shape[1:] != shape:
+        raise ParticleError(f"{source}: column {name} has the shape {values.shape[1:]} per particle, not {shape}.")
     check_finite({name: values}, source)
     return values
 
@@ -216,13 +220,17 @@ def _stacks(fields: Fields, source: Path) -> tuple[tuple[str, ...], Integer]:
 
 
 def _optics(fields: Fields, values: Mapping[str, Float], source: Path) -> tuple[tuple[OpticsGroup, ...], Integer]:
-    shape = _numbers(fields, "blob/shape", source)
-    if shape.ndim != 2 or shape.shape[1] != 2 or np.any(shape[:, 0] != shape[:, 1]) or np.any(shape < 1):
-        raise ParticleError(f"{source}: blob/shape: images are {shape[0]}; square images are needed.")
+    shape = _numbers(fields, "blob/shape", source, (2,))
+    unequal = np.flatnonzero((shape[:, 0] != shape[:, 1]) | (shape[:, 0] < 1))
+    if len(unequal):
+        height, width = shape[unequal[0]]
+        raise ParticleError(
+            f"{source}: the image of particle row {unequal[0] + 1} is of {width:g} x {height:g} pixels (blob/shape); "
+            "square images are needed."
+        )
     settings = translate(OPTICS_COLUMNS, "cryosparc", values, source)
     settings |= {"pixel_size": _numbers(fields, "blob/psize_A", source), "box": shape[:, 0]}
-    groups, index = group_optics(settings, np.zeros(len(shape), dtype=np.int64), (), source)
-    return groups, index
+    return group_optics(settings, np.zeros(len(shape), dtype=np.int64), (), source)
 
 
 def _half_sets(fields: Fields, source: Path) -> Integer:
@@ -245,6 +253,6 @@ def _log_hints(fields: Fields, source: Path) -> None:
 
 def _deviates(name: str, fields: Fields, source: Path) -> bool:
     """Whether an aberration is there at all; anisotropic magnification is none when it is 0 or the unit matrix."""
-    values = _numbers(fields, name, source)
+    values = _numbers(fields, name, source, fields[name].shape[1:])
     is_unit = name.endswith("anisomag") and values.shape[1:] == (4,) and np.allclose(values, (1, 0, 0, 1))
     return bool(np.any(values)) and not is_unit
