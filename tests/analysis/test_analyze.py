@@ -184,6 +184,12 @@ def test_no_gain_on_held_out_images_is_said(sound):
     assert any("not predicted better" in doubt for doubt in warnings(replace(sound, fit=fit)))
 
 
+def test_a_handful_of_held_out_images_proves_nothing(sound):
+    fit = HeldOutFit(deformed=0.4, undeformed=0.2, gain_error=0.001, images=2)
+    assert not fit.improved
+    assert any("all but 2 of the images" in doubt for doubt in warnings(replace(sound, fit=fit)))
+
+
 def test_motion_below_what_pixels_show_is_said(sound):
     still = replace(sound.along_pc1, residue_rms=sound.along_pc1.residue_rms * 0.01)
     assert any("Treat the molecule as rigid" in doubt for doubt in warnings(replace(sound, along_pc1=still)))

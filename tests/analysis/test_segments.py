@@ -63,6 +63,7 @@ def test_residues_held_fixed_belong_to_no_segment_and_become_the_reference():
     found = Segmentation(beads([1, 2, 3, 4]), weights)
     assert found.assignment.tolist() == [FIXED, FIXED, 1, 1]
     assert found.reference == FIXED
+    assert found.reference_words == "the residues held fixed"
     assert found.residues.tolist() == [0, 2]
     assert found.residue_table()["segment"].tolist() == [0, 0, 2, 2]
     assert found.residue_table()["membership"].tolist() == [0.0, 0.0, 1.0, 1.0]

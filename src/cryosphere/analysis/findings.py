@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
+from cryosphere.analysis.motions import batches
 from cryosphere.analysis.movement import SegmentMovement
 from cryosphere.analysis.pca import PrincipalComponents
 from cryosphere.analysis.segments import Segmentation
+from cryosphere.imaging.ctf import CtfParameters
+from cryosphere.imaging.formation import particle_images
 
 if TYPE_CHECKING:
     from cryosphere.training.trained import TrainedModel
@@ -20,6 +24,8 @@ Float = NDArray[np.float64]
 SMALL_SET = 200  # images; below this, hardly any motion can be told from noise
 NEGLIGIBLE_MOTION = 0.25  # of a pixel of the images as trained on
 ONE_BODY = 0.5  # of a pixel: parts that move less than this against each other are told as one
+_PIXELS_PER_BATCH = 4_000_000
+FEW_HELD_OUT = 10  # images
 NEGLIGIBLE_FALL = 0.02  # of the held-out correlation: smaller falls are taken for chance
 
 
@@ -38,8 +44,8 @@ class HeldOutFit:
 
     @property
     def improved(self) -> bool:
-        """Whether the gain is more than twice its standard error."""
-        return self.gain > 2 * self.gain_error
+        """Whether the gain is more than twice its standard error, on enough images to tell."""
+        return self.images >= FEW_HELD_OUT and self.gain > 2 * self.gain_error
 
 
 @dataclass(frozen=True)
@@ -79,16 +85,20 @@ def held_out_fit(model: TrainedModel, z: NDArray[np.floating], limit: int = 400)
     z (n, L) latents of all images. Both predictions are compared with the images in the same way, over all pixels
     and without the filters that training may have used.
     """
-    import torch
-
-    from cryosphere.imaging.ctf import CtfParameters
-    from cryosphere.imaging.formation import particle_images
-
     rows = np.asarray(model.validation_rows, dtype=np.int64)
     if len(rows) == 0:
         return None
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(limit, len(rows))).round().astype(int))]
-    observed, predicted = (np.asarray(images) for images in model.image_pairs(rows, np.asarray(z)[rows]))
+    size = int(np.clip(_PIXELS_PER_BATCH // model.image_grid.box**2, 1, 256))
+    parts = [_both_correlations(model, rows[part], np.asarray(z)[rows[part]]) for part in batches(len(rows), size)]
+    deformed, undeformed = np.concatenate(parts, axis=1)
+    error = float(np.std(deformed - undeformed, ddof=1) / np.sqrt(len(rows))) if len(rows) > 1 else float("inf")
+    return HeldOutFit(float(deformed.mean()), float(undeformed.mean()), error, len(rows))
+
+
+def _both_correlations(model: TrainedModel, rows: NDArray[np.int64], z: NDArray[np.floating]) -> Float:
+    """Correlations (2, n) of images with the predictions of their structures, and of the undeformed model."""
+    observed, predicted = (np.asarray(images) for images in model.image_pairs(rows, z))
     beads, table = model.atomic_model.beads, model.table[rows]
     base = particle_images(
         torch.as_tensor(beads.positions, dtype=torch.float32),
@@ -98,9 +108,7 @@ def held_out_fit(model: TrainedModel, z: NDArray[np.floating], limit: int = 400)
         CtfParameters.from_table(table),
         (model.image_grid, model.config.beads.sigma),
     ).numpy()
-    deformed, undeformed = (correlations(images, observed) for images in (predicted, base))
-    error = float(np.std(deformed - undeformed, ddof=1) / np.sqrt(len(rows))) if len(rows) > 1 else float("inf")
-    return HeldOutFit(float(deformed.mean()), float(undeformed.mean()), error, len(rows))
+    return np.stack([correlations(predicted, observed), correlations(base, observed)])
 
 
 def correlations(first: NDArray[np.floating], second: NDArray[np.floating]) -> Float:
@@ -192,6 +200,11 @@ def _overfitting(metrics: pd.DataFrame) -> str:
 def _no_gain(fit: HeldOutFit | None) -> str:
     if fit is None or fit.improved:
         return ""
+    if fit.images < FEW_HELD_OUT:
+        return (
+            f"The training saw all but {fit.images} of the images: too few to say whether the moving structures "
+            "predict images better than the undeformed model does."
+        )
     return (
         f"Held-out images ({fit.images}) are not predicted better by the moving structures (correlation "
         f"{fit.deformed:.4f}) than by the undeformed model ({fit.undeformed:.4f}; difference {fit.gain:+.4f} ± "

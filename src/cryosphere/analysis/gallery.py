@@ -47,8 +47,8 @@ def _ensemble(run: Run, traversal: Traversal) -> Picture:
         "ensemble_pc1.png",
         "How the structure moves along PC1",
         "One point per residue (Cα, or C1' of nucleotides) joined along the chain, from the 5th (dark) to the 95th "
-        "percentile (light) of the first principal component, in three orthogonal views, brought to coincide on the "
-        "largest segment. With all atoms, and where the images see them: traversals/pc1.cif.",
+        "percentile (light) of the first principal component, in three orthogonal views, brought to coincide on "
+        f"{run.segmentation.reference_words}. With all atoms, and where the images see them: traversals/pc1.cif.",
         png(figure),
     )
 
@@ -68,15 +68,15 @@ def _chains(run: Run, findings: Findings) -> list[Picture]:
             "segments.png",
             "Which residues move together",
             "Colour: the segment each residue belongs to; mixed where it belongs to two. White: numbers that the input "
-            "model has no residue for. In brackets: residues in the segment. Ligands are in segments_per_residue.csv."
-            + note,
+            "model has no residue for; grey: held fixed. In brackets: residues in the segment. Ligands are in "
+            "segments_per_residue.csv." + note,
             png(segments_along_chains(layout, segmentation.membership[polymer])),
         ),
         Picture(
             "movement.png",
             "How far each residue moves",
             "Root mean square displacement of each residue about its mean place over the images, after the structures "
-            "were brought to coincide on the largest segment. Colours as above." + note,
+            f"were brought to coincide on {segmentation.reference_words}. Colours as above." + note,
             png(residue_movement(layout, findings.residue_movement[polymer])),
         ),
     ]
@@ -93,7 +93,8 @@ def _distributions(run: Run) -> Picture:
         "motions.png",
         "How far the segments have moved from the input model",
         "Rotation and displacement of every segment over the images, from its place in the input model, relative to "
-        "the largest segment. A narrow box far from zero is a difference from the input model that all images share; "
+        f"{segmentation.reference_words}. A narrow box far from zero is a difference from the input model that all "
+        "images share; "
         "a wide one is motion.",
         png(figure),
     )

@@ -90,8 +90,12 @@ def _summary(findings: Findings) -> str:
         f"{_count(findings.images, 'image')} ({findings.box} × {findings.box} pixels of {findings.pixel_size:.3g} Å, "
         f"as trained on) {'were' if findings.images > 1 else 'was'} compared with a model of "
         f"{_count(len(segmentation.assignment), 'residue')} in {_count(chains, 'chain')}. "
-        f"Of {_count(count, 'segment')} allowed, {used} {'holds' if used == 1 else 'hold'} residues"
-        + ("; the others are empty." if used < count else ".")
+        + (
+            f"Of {_count(count, 'segment')} allowed, {used} {'holds' if used == 1 else 'hold'} residues; the others "
+            "are empty."
+            if used < count
+            else f"All {count} segments allowed hold residues."
+        )
     ]
     if findings.moving:
         sentences.append(
@@ -146,11 +150,11 @@ def _bodies_sentence(findings: Findings) -> str:
         count = int(np.isin(segmentation.assignment, body).sum())
         words.append(f"<b>{' + '.join(names)}</b> ({_count(count, 'residue')})")
     tolerance = ONE_BODY * findings.pixel_size
+    if len(bodies) == 1:
+        return f"All segments together move as one rigid body to within {tolerance:.1f} Å (half a pixel, RMS)."
     return (
         f"Segments that move against each other by less than {tolerance:.1f} Å (half a pixel, RMS) between these two "
-        f"ends can be taken as one. That leaves {_count(len(bodies), 'moving part')}: {'; '.join(words)}."
-        if len(bodies) > 1
-        else f"All segments together move as one rigid body to within {tolerance:.1f} Å (half a pixel, RMS)."
+        f"ends can be taken as one. That leaves {len(bodies)} parts that move against each other: {'; '.join(words)}."
     )
 
 
@@ -193,7 +197,7 @@ def _segment_table(findings: Findings) -> str:
             )
         name = segmentation.names[segment]
         rows.append(f"<tr><td>{name}</td><td>{_ranges(segmentation.ranges[segment])}</td>{figures}</tr>")
-    relative = "the residues held fixed" if segmentation.reference == FIXED else "the largest segment"
+    relative = segmentation.reference_words
     return (
         f"<div class='wide'><table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table></div>"
         f"<p class='note'>Motion between the 5th and 95th percentile of PC1, relative to {relative}. Motion of "

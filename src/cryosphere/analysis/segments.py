@@ -83,8 +83,9 @@ class Segmentation:
         return FIXED if (self.assignment == FIXED).any() else int(np.argmax(self.weights))
 
     @cached_property
-    def reference_name(self) -> str:
-        return "the fixed part" if self.reference == FIXED else self.names[self.reference]
+    def reference_words(self) -> str:
+        """The reference as it is spoken of in reports."""
+        return "the residues held fixed" if self.reference == FIXED else "the largest segment"
 
     @cached_property
     def centres(self) -> NDArray[np.float64]:

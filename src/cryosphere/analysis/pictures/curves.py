@@ -23,11 +23,7 @@ def training_curves(columns: Mapping[str, Float], base_correlation: float | None
     """
     epoch = columns["epoch"]
     losses = {name: values for name, values in columns.items() if name.endswith("_loss") and np.isfinite(values).any()}
-    kl = {
-        name: values
-        for name, values in columns.items()
-        if name in ("kl_latent", "kl_segments") and np.isfinite(values).any()
-    }
+    kl = {name: columns[name] for name in ("kl_latent", "kl_segments") if name in columns}
     groups = [bool(losses), bool(kl)]
     with styled():
         figure = new_figure(9.5, 3.2)
