@@ -84,6 +84,15 @@ def test_the_first_traversal_holds_all_atoms_at_the_latents_beside_it(analysed):
     assert {c.name for c in structure[0]} == {"A"}
 
 
+def test_the_superposed_traversal_leaves_the_largest_segment_where_the_model_has_it(analysed, model_of_two_domains):
+    still = model_of_two_domains.atom_bead < 60
+    frames = gemmi.read_structure(str(analysed[1] / "traversals" / "pc1_superposed.cif"))
+    for frame in frames:
+        assert places(frame)[still] == pytest.approx(model_of_two_domains.positions[still], abs=1.1e-3)
+    apart = np.linalg.norm(places(frames[0])[~still] - places(frames[-1])[~still], axis=1)
+    assert apart.mean() > 5.0  # a hinge of one radian, 14 Å from the axis on average
+
+
 def test_residues_of_the_reference_do_not_move_and_the_others_do(analysed):
     table = pd.read_csv(analysed[1] / "movement.csv")
     assert table.loc[table["segment"] == 1, "rms_displacement"].max() < 1e-2

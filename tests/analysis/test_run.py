@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import tempfile
+from pathlib import Path
+
 import gemmi
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cryosphere.analysis.structures import export_structures, parse_indices
+from cryosphere.analysis.structures import export_structures, parse_indices, read_latents
 from cryosphere.errors import InputError
 
 Z = np.random.default_rng(2).normal(size=(30, 2)) * 0.3
@@ -135,6 +142,30 @@ def test_nothing_is_left_behind_when_the_input_is_wrong(run, tmp_path):
     with pytest.raises(InputError, match="not both"):
         export_structures(run, tmp_path / "out", indices="0", z=tmp_path / "wide.npy")
     assert not (tmp_path / "out").exists()
+
+
+@given(st.text("0123456789:,- alx٣", max_size=12))
+def test_any_text_of_indices_is_rows_of_the_run_or_an_input_error(text):
+    try:
+        rows = parse_indices(text, 100)
+    except InputError:
+        return
+    assert len(rows) > 0
+    assert ((rows >= 0) & (rows < 100)).all()
+
+
+@given(st.data())
+def test_a_damaged_latents_file_is_an_input_error(data):
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros((3, 2), dtype=np.float32))
+    content = bytearray(buffer.getvalue())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, 127))] = data.draw(st.sampled_from(b"(){}'[],:0129<>fOL \x00\xffPK"))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "z.npy"
+        path.write_bytes(bytes(content[: data.draw(st.integers(1, len(content)))]))
+        with contextlib.suppress(InputError):
+            assert read_latents(path, 2).shape[1] == 2
 
 
 @pytest.mark.parametrize("name", ["out.pdb", "out.cif", "out.npy"])

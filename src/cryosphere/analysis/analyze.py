@@ -20,13 +20,21 @@ from cryosphere.analysis.findings import ONE_BODY, Findings, held_out_fit, laten
 from cryosphere.analysis.gallery import draw_pictures
 from cryosphere.analysis.motion_table import MotionTable
 from cryosphere.analysis.motions import batches, relative_to
-from cryosphere.analysis.movement import atom_frames, between_ends, residue_movement, segment_motions
+from cryosphere.analysis.movement import (
+    atom_frames,
+    between_ends,
+    residue_movement,
+    segment_motions,
+    superposed_atom_frames,
+)
 from cryosphere.analysis.pca import PrincipalComponents, principal_components
 from cryosphere.analysis.report import Origin, render
 from cryosphere.analysis.run import Run
+from cryosphere.analysis.segments import FIXED
 from cryosphere.analysis.traversal import Clusters, Traversal, cluster, traverse
 from cryosphere.errors import InputError
 from cryosphere.progress import SILENT, Progress
+from cryosphere.structures import ModelWriter
 
 _LOG = logging.getLogger(__name__)
 _TRAVERSED = 3  # principal components, at most
@@ -94,14 +102,20 @@ def _replacing(final: Path) -> Iterator[Path]:
         shutil.rmtree(left_over, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
     folder.chmod(0o755)
+    earlier = folder.with_name(f"{folder.name}-earlier")
     try:
         yield folder
         if final.exists():
-            final.rename(folder.with_name(f"{folder.name}-earlier"))
-        folder.rename(final)
+            final.rename(earlier)
+        try:
+            folder.rename(final)
+        except OSError:
+            if earlier.exists():
+                earlier.rename(final)
+            raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(folder.with_name(f"{folder.name}-earlier"), ignore_errors=True)
+        shutil.rmtree(earlier, ignore_errors=True)
 
 
 def _write_tables(
@@ -138,22 +152,29 @@ def _write_motions(run: Run, folder: Path, progress: Progress) -> None:
 def _write_structures(
     run: Run, folder: Path, traversals: list[Traversal], clusters: Clusters | None, progress: Progress
 ) -> None:
-    from cryosphere.structures import ModelWriter
-
     writer = ModelWriter(run.model.atomic_model)
     total = len(traversals) + (len(clusters.rows) if clusters else 0)
     (folder / "traversals").mkdir()
     with progress.track(total, "writing structures") as advance:
         for traversal in traversals:
             writer.write_all(folder / "traversals" / f"{traversal.name}.cif", atom_frames(run.model, traversal.latents))
+            _write_superposed(run, folder, traversal, writer)
             np.save(folder / "traversals" / f"{traversal.name}_z.npy", traversal.latents.astype(np.float32))
             advance(1)
         if clusters is None:
             return
         (folder / "clusters").mkdir()
+        np.save(folder / "clusters" / "clusters_z.npy", clusters.latents.astype(np.float32))
         for number, positions in enumerate(atom_frames(run.model, clusters.latents), start=1):
             writer.write(folder / "clusters" / f"cluster_{number:02d}.cif", positions)
             advance(1)
+
+
+def _write_superposed(run: Run, folder: Path, traversal: Traversal, writer: ModelWriter) -> None:
+    """The same frames without the motion of the whole molecule; needless where residues were held fixed."""
+    if run.segmentation.reference != FIXED:
+        frames = superposed_atom_frames(run.model, run.segmentation, traversal.latents)
+        writer.write_all(folder / "traversals" / f"{traversal.name}_superposed.cif", frames)
 
 
 def _find(run: Run, components: PrincipalComponents, traversals: list[Traversal]) -> Findings:

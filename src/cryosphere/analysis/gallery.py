@@ -48,7 +48,7 @@ def _ensemble(run: Run, traversal: Traversal) -> Picture:
         "How the structure moves along PC1",
         "One point per residue (Cα, or C1' of nucleotides) joined along the chain, from the 5th (dark) to the 95th "
         "percentile (light) of the first principal component, in three orthogonal views, brought to coincide on "
-        f"{run.segmentation.reference_words}. With all atoms, and where the images see them: traversals/pc1.cif.",
+        f"{run.segmentation.reference_words}. With all atoms: traversals/.",
         png(figure),
     )
 

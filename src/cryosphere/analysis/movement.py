@@ -91,6 +91,15 @@ def residue_movement(
     return np.asarray(np.sqrt(np.clip(variance, 0.0, None).sum(axis=-1)))
 
 
+def superposed_atom_frames(
+    model: TrainedModel, segmentation: Segmentation, z: NDArray[np.floating]
+) -> Iterator[NDArray[np.float32]]:
+    """All-atom structures (n_atoms, 3) Å at the latents z, brought to coincide on the largest segment."""
+    for index, frame in enumerate(atom_frames(model, z)):
+        motions = segment_motions(model, segmentation, z[index : index + 1])
+        yield in_frame_of(frame[None], motions, segmentation.reference)[0]
+
+
 def atom_frames(model: TrainedModel, z: NDArray[np.floating]) -> Iterator[NDArray[np.float32]]:
     """All-atom structures (n_atoms, 3) Å at the latents z (points, L), one after another, where the images see them."""
     for part in batches(len(z), images_per_batch(len(model.atomic_model.positions))):

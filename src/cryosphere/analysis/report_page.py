@@ -1,11 +1,14 @@
 """The look of the report, and what it says about each file."""
 
 FILES = {
-    "traversals/*.cif": "all-atom structures along a principal component of the latents, from its 5th to its 95th "
-    "percentile, one model per point, where the images see them; open in ChimeraX or PyMOL and play",
+    "traversals/*_superposed.cif": "all-atom structures along a principal component of the latents, from its 5th to "
+    "its 95th percentile, brought to coincide on the largest segment; open in ChimeraX or PyMOL and play",
+    "traversals/*.cif": "all-atom structures along a principal component, from its 5th to its 95th percentile, where "
+    "the images see them: the ones to compare with density maps",
     "traversals/*_z.npy": "the latents of those structures, for `cryosphere structures --z`",
     "clusters/*.cif": "all-atom structure of the image nearest to the centre of a group of similar images, largest "
     "group first (k-means of the latents; which image belongs to which group: pca.csv)",
+    "clusters/*_z.npy": "the latents of the clusters' images, in the same order",
     "segments.csv": "one row per segment: residues, weight, residue ranges, centre",
     "segments_per_residue.csv": "one row per residue: its segment and how firmly it belongs to it",
     "motions_relative.csv": "per image and segment: rotation (degrees), axis, displacement of the segment's centre "

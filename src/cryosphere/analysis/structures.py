@@ -10,6 +10,8 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +23,17 @@ from cryosphere.errors import InputError
 from cryosphere.progress import SILENT, Progress
 
 _LOG = logging.getLogger(__name__)
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    SyntaxError,
+    TypeError,
+    MemoryError,
+    OverflowError,
+    TokenError,
+    BadZipFile,
+)
 _STRUCTURE_SUFFIXES = (".cif", ".pdb", ".mmcif", ".ent", ".gz", ".npy", ".csv", ".zip")
 
 
@@ -71,7 +84,7 @@ def parse_indices(text: str, count: int) -> NDArray[np.int64]:
         return np.arange(count, dtype=np.int64)
     rows: list[NDArray[np.int64]] = []
     for part in text.split(","):
-        numbers = re.fullmatch(r"(\d*)(?::(\d*)(?::(\d*))?)?", part.strip())
+        numbers = re.fullmatch(r"([0-9]{0,15})(?::([0-9]{0,15})(?::([0-9]{0,15}))?)?", part.strip())
         if numbers is None or not part.strip():
             raise InputError(
                 f"indices {text!r}: cannot understand {part.strip()!r}; write rows like 0,5,7, a range like "
@@ -107,7 +120,7 @@ def read_latents(path: Path, latent_dim: int) -> NDArray[np.float32]:
         raise InputError(
             f"{path}: no such file (expected latents written by numpy.save, such as analysis/z.npy)"
         ) from None
-    except (OSError, ValueError, EOFError) as error:
+    except _UNREADABLE as error:
         raise InputError(f"{path}: cannot be read as a .npy file of latents ({error})") from error
     if not isinstance(values, np.ndarray):
         raise InputError(f"{path}: holds several arrays (.npz); expected one array of latents (.npy)")
