@@ -16,6 +16,8 @@ from torch.nn.functional import elu
 
 from cryosphere.model.posteriors import Gaussian, kl_divergence
 
+START_WIDTH = 0.5  # of an even share: at temperature 20, nine residues in ten then belong to one segment alone
+
 
 @dataclass(frozen=True)
 class Part:
@@ -72,7 +74,7 @@ class Segmentation(nn.Module):
             unit += [part.unit] * part.segments
             even = [part.first - 0.5 + (m + 0.5) * part.unit for m in range(part.segments)]
             means += list(part.means or even)
-            widths += list(part.widths or [part.unit] * part.segments)
+            widths += list(part.widths or [START_WIDTH * part.unit] * part.segments)
         self.register_buffer("allowed", torch.stack(allowed, dim=1))  # (residues, segments)
         self.register_buffer("first", torch.tensor(first))
         self.register_buffer("unit", torch.tensor(unit))
@@ -108,7 +110,7 @@ class Segmentation(nn.Module):
     def _membership(self, mean: Tensor, width: Tensor, logit: Tensor) -> Tensor:
         position = torch.arange(self.residues, device=mean.device, dtype=mean.dtype)
         position = (position[:, None] - self.first) / self.unit  # in each segment's own units
-        sigma = elu(width) + 1 + 1e-3
+        sigma = (elu(width) + 1).clamp_min(1e-3)
         log_density = -0.5 * ((position - mean) / sigma).square() - sigma.log() + logit
         scaled = (self.temperature * log_density).masked_fill(~self.allowed, -torch.inf)
         somewhere = self.allowed.any(dim=1, keepdim=True)

@@ -1,0 +1,63 @@
+"""Three encoders behind one interface, and what the lifted one looks at."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cryosphere.fourier import soft_disc
+from cryosphere.imaging.ctf import contrast_transfer
+from cryosphere.imaging.formation import particle_spectra
+from cryosphere.imaging.projection import SpreadProjector
+from cryosphere.model.batch import Batch
+from cryosphere.model.encoders import FreeEncoder, LiftedEncoder, PixelEncoder
+from cryosphere.model.lifting import Lifter, LiftingGrid, sample
+from cryosphere.model.vae import BaseStructure
+
+
+def test_sampling_at_pixel_centres_reads_the_pixels() -> None:
+    for box in (8, 9):
+        image = torch.arange(float(box * box)).view(1, box, box)
+        places = torch.tensor([[[0.0, 0.0], [2.0, -1.0], [-3.0, 3.0]]])
+        centre = box // 2
+        expected = [image[0, centre, centre], image[0, centre - 1, centre + 2], image[0, centre + 3, centre - 3]]
+        assert torch.allclose(sample(image, places)[0], torch.stack(expected), atol=1e-3)
+
+
+def test_images_of_the_base_structure_leave_nothing_to_look_at(batch: Batch) -> None:
+    assert batch.features is not None
+    assert batch.features.abs().max() < 1e-2
+
+
+def test_density_that_moved_shows_where_it_went(batch: Batch, base: BaseStructure, projector: SpreadProjector) -> None:
+    displaced = base.positions.clone()
+    displaced[:10] += torch.tensor([0.0, 0.0, 12.0])
+    spectra = particle_spectra(displaced, base.amplitudes, batch.rotations, projector)
+    moved = replace(batch, spectra=spectra * contrast_transfer(batch.ctf, projector.grid))
+    grid = LiftingGrid.around(base.positions.numpy(), 8)
+    mean = Lifter(base.positions, base.amplitudes, projector, grid)(moved).mean(0)  # a small backprojection
+    nearest = lambda points: torch.cdist(points, grid.points).argmin(1)  # noqa: E731
+    assert mean[nearest(displaced[:10])].mean() > mean.mean()
+    assert mean[nearest(base.positions[:10])].mean() < mean.mean()
+
+
+@pytest.mark.parametrize("kind", ["lifted", "mlp", "free"])
+def test_every_encoder_gives_a_finite_gaussian_and_learns(kind: str, batch: Batch) -> None:
+    assert batch.features is not None
+    encoder = {
+        "lifted": lambda: LiftedEncoder(batch.features.shape[1], (16,), 3),
+        "mlp": lambda: PixelEncoder(24, soft_disc(24, 11.0, 0.0) > 0.5, (16,), 3),
+        "free": lambda: FreeEncoder(6, 3),
+    }[kind]()
+    posterior = encoder(batch)
+    assert posterior.mean.shape == posterior.sd.shape == (6, 3)
+    assert (posterior.sd > 0).all()
+    posterior.sample(torch.Generator().manual_seed(0)).square().sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in encoder.parameters())
+
+
+def test_the_lifted_encoder_says_what_is_missing(batch: Batch) -> None:
+    with pytest.raises(ValueError, match="lifted features"):
+        LiftedEncoder(10, (8,), 2)(replace(batch, features=None))
