@@ -17,6 +17,7 @@ from cyclopts import App, CycloptsError, Group, Parameter, UnknownCommandError, 
 
 from cryosphere import __version__
 from cryosphere.cli.analyze import analyze
+from cryosphere.cli.bench import bench
 from cryosphere.cli.demo import demo
 from cryosphere.cli.evaluate import evaluate
 from cryosphere.cli.options import Flag
@@ -31,7 +32,16 @@ OWN_FAILURE = 1
 WRONG_INPUT = 2
 INTERRUPTED = 130  # what shells report for Ctrl-C
 
-_COMMANDS = (demo, train, analyze, structures, project, simulate, evaluate)  # in the order in which --help lists them
+_COMMANDS = (
+    demo,
+    train,
+    analyze,
+    structures,
+    project,
+    simulate,
+    evaluate,
+    bench,
+)  # in the order in which --help lists them
 
 _GENERAL = Group("General options", sort_key=1)
 _GENERAL_NAMES = {"--verbose", "--quiet", "--traceback", "--help", "--version"}
