@@ -102,10 +102,15 @@ def _summary(findings: Findings) -> str:
             f"The first principal component (PC1) holds {percent} of the variation among the images' latents. "
             f"Between its 5th and 95th percentile, seen from {_reference(findings)}:"
         )
-    items = [_movement_sentence(findings, segment) for segment in findings.moving[:_MOST_SENTENCES]]
-    rest = len(findings.moving) - len(items)
-    if rest > 0:
-        items.append(f"and {rest} more, which move less: see the table below.")
+    limit = NEGLIGIBLE_MOTION * findings.pixel_size
+    moving = [s for s in findings.moving if findings.along_pc1.residue_rms[s] >= limit]
+    still = [s for s in findings.moving if s not in moving]
+    items = [_movement_sentence(findings, segment) for segment in moving[:_MOST_SENTENCES]]
+    if len(moving) > _MOST_SENTENCES:
+        items.append(f"{len(moving) - _MOST_SENTENCES} more move less: see the table below.")
+    if still:
+        names = ", ".join(f"<b>{segmentation.names[s]}</b>" for s in sorted(still))
+        items.append(f"{names} hardly move{'s' if len(still) == 1 else ''} (less than {limit:.1f} Å RMS).")
     closing = [_bodies_sentence(findings), _fit_sentence(findings)]
     return (
         "".join(f"<p>{sentence}</p>" for sentence in sentences)
@@ -116,16 +121,11 @@ def _summary(findings: Findings) -> str:
 
 def _movement_sentence(findings: Findings, segment: int) -> str:
     segmentation, movement = findings.segmentation, findings.along_pc1
-    who = (
-        f"<b>{segmentation.names[segment]}</b> ({_ranges(segmentation.ranges[segment])}; "
-        f"{_count(int(segmentation.residues[segment]), 'residue')})"
-    )
-    rms = float(movement.residue_rms[segment])
-    if rms < NEGLIGIBLE_MOTION * findings.pixel_size:
-        return f"{who} hardly moves (its residues by {rms:.1f} Å RMS)."
     return (
-        f"{who} turns by {movement.angles[segment]:.1f}° and its centre moves by "
-        f"{movement.displacements[segment]:.1f} Å; its residues move by {rms:.1f} Å (RMS)."
+        f"<b>{segmentation.names[segment]}</b> ({_ranges(segmentation.ranges[segment])}; "
+        f"{_count(int(segmentation.residues[segment]), 'residue')}) turns by {movement.angles[segment]:.1f}° and its "
+        f"centre moves by {movement.displacements[segment]:.1f} Å; its residues move by "
+        f"{movement.residue_rms[segment]:.1f} Å (RMS)."
     )
 
 
