@@ -199,17 +199,17 @@ def _wait(device: torch.device) -> None:
 
 def table(result: Bench) -> str:
     """The measurement as text."""
-    s = result.settings
+    s, fast, literal = result.settings, result.spread, result.reference
     lines = [
-        f"cryosphere {result.version}, torch {result.torch}, {result.device} ({result.machine}, {result.threads} threads)",
+        f"cryosphere {result.version}, torch {result.torch}",
+        f"{result.device} ({result.machine}, {result.threads} threads)",
         f"{s.batch_size} images of {s.box}² at {s.pixel_size:g} Å, {s.residues} residues, {s.segments} segments; "
         f"medians of {s.repeats}",
         "",
         f"{'':24}{'fast':>12}{'literal':>12}{'ratio':>9}",
-        f"{'projection, ms':24}{result.spread.projection_ms:12.1f}{result.reference.projection_ms:12.1f}"
-        f"{result.projection_speedup:9.1f}",
-        f"{'training step, ms':24}{result.spread.step_ms:12.1f}{result.reference.step_ms:12.1f}{result.step_speedup:9.1f}",
-        f"{'images per second':24}{result.spread.images_per_second:12.0f}{result.reference.images_per_second:12.0f}",
+        f"{'projection, ms':24}{fast.projection_ms:12.1f}{literal.projection_ms:12.1f}{result.projection_speedup:9.1f}",
+        f"{'training step, ms':24}{fast.step_ms:12.1f}{literal.step_ms:12.1f}{result.step_speedup:9.1f}",
+        f"{'images per second':24}{fast.images_per_second:12.0f}{literal.images_per_second:12.0f}",
         "",
         *(f"{name:24}{value:12.1f} ms" for name, value in result.stages_ms.items()),
     ]
