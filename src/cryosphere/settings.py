@@ -17,10 +17,12 @@ from cryosphere.errors import ConfigError
 
 
 class Section(BaseModel):
-    """A group of settings; unknown keys are refused."""
+    """A group of settings; unknown keys are refused, and so are numbers that are not finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+
+_LONGEST_VALUE = 80  # characters of a wrong value that a message repeats
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -33,12 +35,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the settings file {path}: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read the settings file {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"cannot read the settings file {path}: it is not a text file") from None
     try:
         value = YAML(typ="safe", pure=True).load(text)
     except (YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        explained = " ".join(str(error).partition("To suppress this check")[0].split())
+        raise ConfigError(f"{path} is not valid YAML: {explained}") from None
     if value is None:
         return {}
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
@@ -67,21 +72,32 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[
     result = _copy(values)
     for override in overrides:
         name, equals, text = override.partition("=")
-        if not equals or not name.strip():
+        *sections, last = name.strip().split(".")
+        if not equals or not all([*sections, last]):
             raise ConfigError(f"--set takes name=value (for example loss.low_pass=8), found {override!r}")
         try:
             value = YAML(typ="safe", pure=True).load(text)
-        except YAMLError:
+        except (YAMLError, ValueError, RecursionError):
             raise ConfigError(f"--set {name}: cannot read the value {text!r}") from None
-        *sections, last = name.strip().split(".")
-        place = result
-        for section in sections:
-            inner = place.setdefault(section, {})
-            if not isinstance(inner, dict):
-                raise ConfigError(f"--set {name}: {section} is a value, not a group of settings")
-            place = inner
-        place[last] = value
+        group_of(result, sections, origin=f"--set {name}")[last] = value
     return result
+
+
+def group_of(values: dict[str, Any], sections: Sequence[str], *, origin: str) -> dict[str, Any]:
+    """The group of settings at `sections` inside `values`, made where there is none yet.
+
+    Raises:
+        ConfigError: if a plain value stands where a group should be.
+    """
+    place = values
+    for section in sections:
+        inner = place.get(section)
+        if inner is None:
+            inner = place[section] = {}
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{origin}: {section} is {_shown(inner)}, but should be a group of settings")
+        place = inner
+    return place
 
 
 def validate(kind: type[Settings], values: Mapping[str, Any], *, origin: str) -> Settings:
@@ -93,7 +109,9 @@ def validate(kind: type[Settings], values: Mapping[str, Any], *, origin: str) ->
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        problems = [_explain(kind, problem) for problem in error.errors()]
+        found = error.errors()
+        inner = {problem["loc"][: len(problem["loc"]) - k] for problem in found for k in range(1, len(problem["loc"]))}
+        problems = [_explain(kind, problem) for problem in found if problem["loc"] not in inner]
         raise ConfigError(f"settings from {origin}: " + "; ".join(problems)) from None
 
 
@@ -106,8 +124,21 @@ def _explain(kind: type[BaseModel], problem: Any) -> str:
         return f"unknown setting {name}{hint}"
     if problem["type"] == "missing":
         return f"{name} is missing"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{name}: {message[:1].lower()}{message[1:]} (found {problem['input']!r})"
+    found = f"(found {_shown(problem['input'])})"
+    if problem["type"] == "model_type":
+        keys = _known_keys(kind, place)
+        return f"{name} is a group of settings ({', '.join(keys[:4])}{', …' if len(keys) > 4 else ''}) {found}"
+    if problem["type"] == "union_tag_not_found":
+        return f"{name}: its kind is missing {found}"
+    if problem["type"] == "union_tag_invalid":
+        return f"{name}.kind must be one of {problem['ctx']['expected_tags']} (found {problem['ctx']['tag']!r})"
+    message = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ").replace("tuple", "list")
+    return f"{name}: {message[:1].lower()}{message[1:]} {found}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
 
 
 def _known_keys(kind: type[BaseModel], sections: Sequence[str]) -> list[str]:

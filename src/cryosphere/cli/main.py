@@ -8,7 +8,9 @@ neither `cryosphere --help` nor `cryosphere NAME --help` waits for torch. Then i
 from __future__ import annotations
 
 import difflib
+import errno
 import os
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Annotated
@@ -31,6 +33,12 @@ from cryosphere.errors import CryosphereError
 OWN_FAILURE = 1
 WRONG_INPUT = 2
 INTERRUPTED = 130  # what shells report for Ctrl-C
+
+_ENVIRONMENT = {
+    getattr(errno, f"E{name}")
+    for name in ("ACCES", "PERM", "ROFS", "NOENT", "NOTDIR", "ISDIR", "EXIST", "NOSPC", "DQUOT", "NAMETOOLONG")
+}
+"""Failures of reading and writing that lie with files, folders and disks."""
 
 _COMMANDS = (
     demo,
@@ -93,26 +101,44 @@ def run(arguments: Sequence[str]) -> int:
         show_traceback(error)
         report_error(str(error))
         return error.exit_code
-    except KeyboardInterrupt:
-        report_error("interrupted")
+    except KeyboardInterrupt as interruption:
+        report_error(str(interruption) or "interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone: nothing is left to say
         return OWN_FAILURE
     except Exception as error:
-        if not show_traceback(error):
-            report_error(
-                f"unexpected {type(error).__name__}: {_first_line(error)}\n"
-                "This is a fault of cryosphere, not of your input. With --traceback (or CRYOSPHERE_TRACEBACK=1) it "
-                "shows where it arose; please report it with that."
-            )
-        return OWN_FAILURE
+        return _unforeseen(error)
     return 0
 
 
 def main() -> None:
     """Entry point of the installed `cryosphere` script."""
+    signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run(sys.argv[1:]))
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    """SIGTERM ends a command as Ctrl-C does: temporary files are cleared away."""
+    raise KeyboardInterrupt(f"ended by {signal.Signals(number).name}")
+
+
+def _unforeseen(error: Exception) -> int:
+    """Message and exit code for what is no error of ours: a full disk and the like, too little memory, or a fault."""
+    traced = show_traceback(error)
+    if isinstance(error, OSError) and error.errno in _ENVIRONMENT and error.filename is not None:
+        report_error(f"{error.filename}: {error.strerror}. A file or folder cannot be read or written there.")
+        return WRONG_INPUT
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is torch's, for GPUs
+        report_error(f"not enough memory: {_first_line(error)}. A smaller --batch-size or --box needs less.")
+        return OWN_FAILURE
+    if not traced:
+        report_error(
+            f"unexpected {type(error).__name__}: {_first_line(error)}\n"
+            "This is a fault of cryosphere, not of your input. With --traceback (or CRYOSPHERE_TRACEBACK=1) it "
+            "shows where it arose; please report it with that."
+        )
+    return OWN_FAILURE
 
 
 def _explain(error: CycloptsError) -> str:

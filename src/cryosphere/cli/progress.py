@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cryosphere.cli.terminal import error_console
-from cryosphere.progress import Progress
+from cryosphere.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,7 +18,12 @@ _SECONDS_BETWEEN_LINES = 15.0
 
 
 def terminal_progress() -> Progress:
-    """A progress bar where standard error is a terminal, sparse plain lines where it is a file or a pipe."""
+    """A progress bar where standard error is a terminal, sparse plain lines where it is a file or a pipe.
+
+    Nothing at all where only problems are to be told (--quiet).
+    """
+    if not logging.getLogger("cryosphere").isEnabledFor(logging.INFO):
+        return SILENT
     console = error_console()
     return BarProgress(console) if console.is_terminal else LineProgress(console)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from cryosphere.cli.options import Files, Flag
+from cryosphere.errors import ConfigError
 
 
 def train(
@@ -49,6 +50,10 @@ def train(
         overwrite: Replace the run in the output folder.
         set_: Any setting by name, for example --set loss.low_pass=8; may be given several times.
     """
+    if resume and overwrite:
+        raise ConfigError(
+            "--resume goes on with the run in the output folder, --overwrite replaces it: give one of them"
+        )
     from cryosphere.cli.progress import terminal_progress
     from cryosphere.training.configure import configure, configure_resumed
     from cryosphere.training.train import train as run_training
@@ -70,4 +75,6 @@ def train(
     existing: Literal["refuse", "resume", "overwrite"] = "resume" if resume else "overwrite" if overwrite else "refuse"
     outcome = run_training(settings, outdir, existing=existing, progress=terminal_progress())
     if outcome == "stopped":
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(
+            f"stopped; what was learned so far is saved. Go on with: cryosphere train --outdir {outdir} --resume"
+        )

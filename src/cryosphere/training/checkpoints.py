@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,11 @@ def load_latest(folder: Path) -> Checkpoint | None:
         RunError: if every checkpoint is damaged.
     """
     paths = sorted(folder.glob(_PATTERN), reverse=True)
-    for path in paths:
+    for path, before in zip_longest(paths, paths[1:]):
         try:
             return load(path)
         except RunError as error:
-            log.warning("%s; falling back to the one before", error)
+            log.warning("%s%s", error, f"; falling back to {before.name}" if before else "")
     if paths:
         raise RunError(f"all {len(paths)} checkpoints in {folder} are damaged; start anew with --overwrite")
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from cryosphere.settings import Section
 from cryosphere.training.schedules import Constant, Linear, Schedule
@@ -81,7 +81,7 @@ class EncoderSettings(Section):
 
     kind: Literal["lifted", "mlp", "free"] = "lifted"
     latent_dim: int = Field(default=8, ge=1)
-    hidden: tuple[int, ...] = (512, 256, 128)
+    hidden: tuple[PositiveInt, ...] = (512, 256, 128)
     grid: int = Field(default=12, ge=4, le=32, description="points per axis of the lifted encoder's grid")
     mask_radius: float = Field(default=0.9375, gt=0, le=1.5, description="of half the box, for the mlp encoder")
 
@@ -89,7 +89,7 @@ class EncoderSettings(Section):
 class DecoderSettings(Section):
     """From a latent to the segments' motions."""
 
-    hidden: tuple[int, ...] = (256, 256)
+    hidden: tuple[PositiveInt, ...] = (256, 256)
     pivot: Literal["segment", "box"] = "segment"
     rotation_scale: float = Field(default=0.25, gt=0, description="half an angle, radians, per unit of output")
     translation_scale: float = Field(default=5.0, gt=0, description="Å per unit of output")
@@ -121,7 +121,7 @@ class TrainingSettings(Section):
     weight_decay: float = Field(default=1e-4, ge=0)
     gradient_clip: float | None = Field(default=1.0, gt=0, description="largest norm of the gradient; null is off")
     validation_fraction: float = Field(default=0.05, ge=0, lt=1)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     checkpoint_minutes: float = Field(default=10.0, gt=0, description="beside the one after every epoch")
     keep_checkpoints: int = Field(default=3, ge=2)

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cryosphere.errors import ConfigError
-from cryosphere.settings import read_yaml, validate, with_overrides
+from cryosphere.errors import ConfigError, RunError
+from cryosphere.settings import group_of, read_yaml, validate, with_overrides
 from cryosphere.training.config import Config
 from cryosphere.training.run_directory import RunDirectory
 
@@ -55,26 +55,35 @@ def configure(
         raise ConfigError(f"unknown option {', '.join(sorted(unknown))}; known: {', '.join(OPTIONS)}")
     for name, value in options.items():
         *sections, last = OPTIONS[name].split(".")
-        place = values
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[last] = value
+        group_of(values, sections, origin="the settings given" if path is None else str(path))[last] = value
     values = with_overrides(values, overrides)
     _require_inputs(values)
-    return validate(Config, values, origin="the command line" if path is None else str(path))
+    return validate(Config, values, origin=_origin(path, overrides, options))
 
 
 def configure_resumed(outdir: str | Path) -> Callable[..., Config]:
-    """Like `configure`, starting from the settings of the run in `outdir`, if there is one."""
+    """Like `configure`, starting from the settings of the run in `outdir`.
+
+    Raises:
+        RunError: if there is none.
+    """
     run = RunDirectory(Path(outdir))
-    if not run.config_path.exists():
-        return configure
+    if not run.is_occupied():
+        raise RunError(f"there is no run in {run.root} to go on with; without --resume a new one is begun")
+    run.require()
     return partial(configure, start=run.read_config().model_dump(mode="json"))
 
 
+def _origin(path: str | Path | None, overrides: Sequence[str], options: dict[str, Any]) -> str:
+    given = "the options given"
+    if path is None:
+        return given
+    return f"{path} and {given}" if overrides or options else str(path)
+
+
 def _require_inputs(values: dict[str, Any]) -> None:
-    particles = values.get("particles")
-    if not isinstance(particles, dict) or not particles.get("files"):
+    particles = values.get("particles") or {}
+    if isinstance(particles, dict) and not particles.get("files"):
         raise ConfigError("no particles given: --particles P.star (or particles.files in the settings file)")
     if not values.get("model"):
         raise ConfigError("no atomic model given: --model M.cif (or model in the settings file)")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -77,22 +80,58 @@ class RunDirectory:
         """Folder of the analysis."""
         return self.root / "analysis"
 
+    @property
+    def evaluation(self) -> Path:
+        """What the comparison with the truth of a simulation found."""
+        return self.root / "evaluation.json"
+
     def is_occupied(self) -> bool:
-        """Whether a run already lies here."""
-        return self.config_path.exists() or self.facts_path.exists() or self.checkpoints.exists()
+        """Whether a run, whole or not, already lies here: run.json is the first of its files."""
+        return self.facts_path.exists()
 
     def own_files(self) -> list[Path]:
-        """Everything of a run here, in order to replace it; nothing else in the folder."""
-        names = ("config_path", "facts_path", "model_path", "particles_path", "checkpoints", "metrics_path")
-        return [p for p in (*(getattr(self, n) for n in names), self.tensorboard, self.analysis) if p.exists()]
+        """Everything here that a run would write or replace; run.json, which tells that it is a run, comes last."""
+        files = (self.config_path, self.model_path, self.particles_path, self.metrics_path, self.evaluation)
+        folders = (self.checkpoints, self.tensorboard, self.analysis)
+        return [path for path in (*files, *folders, self.facts_path) if path.exists()]
+
+    def remove(self) -> None:
+        """Delete a run; nothing else in the folder."""
+        for path in self.own_files():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def require_place(self) -> None:
+        """Make sure that a new run can be written here.
+
+        Raises:
+            RunError: if this is a file, or not writable, or holds files that are no run's but would be replaced.
+        """
+        folder = next(path for path in (self.root, *self.root.absolute().parents) if path.exists())
+        if not folder.is_dir():
+            raise RunError(f"{folder} is a file, not a folder: choose another --outdir than {self.root}")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise RunError(f"no permission to write to {folder}: choose another --outdir than {self.root}")
+        foreign = [path.name for path in self.own_files()]
+        if foreign and not self.is_occupied():
+            raise RunError(
+                f"{self.root} is not a run of cryosphere, but holds {', '.join(foreign)}, which a run would replace: "
+                "choose another --outdir"
+            )
 
     def require(self) -> None:
         """Raise RunError unless a run lies here."""
         if not self.root.is_dir():
-            raise RunError(f"there is no folder {self.root}; a run is what `cryosphere train --outdir` made")
+            what = "is a file, not a folder" if self.root.exists() else "does not exist"
+            raise RunError(f"{self.root} {what}; a run is the folder that `cryosphere train --outdir` made")
         missing = [p.name for p in (self.config_path, self.facts_path, self.model_path) if not p.is_file()]
         if missing:
-            raise RunError(f"{self.root} is not a run of cryosphere: {', '.join(missing)} missing")
+            raise RunError(
+                f"{self.root} is not a run of cryosphere, or a damaged one: {', '.join(missing)} missing"
+                + (" (training anew with --overwrite replaces it)" if self.is_occupied() else "")
+            )
 
     def read_config(self) -> Config:
         """The run's settings."""
@@ -131,6 +170,18 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
+
+
+@contextmanager
+def no_empty_folders(*folders: Path) -> Iterator[None]:
+    """Folders (and their parents) that did not exist before the block and are empty after it go again."""
+    made = {path for folder in folders for path in (folder, *folder.parents) if not path.exists()}
+    try:
+        yield
+    finally:
+        for path in sorted(made, key=lambda path: len(path.parts), reverse=True):
+            with suppress(OSError):  # it is not empty, or was never made
+                path.rmdir()
 
 
 def differing_keys(old: Config, new: Config) -> list[str]:

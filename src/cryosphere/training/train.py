@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -26,11 +25,12 @@ from cryosphere.training.build import build_model, find_device, parts_of
 from cryosphere.training.config import Config
 from cryosphere.training.data import ParticleLoader
 from cryosphere.training.prepare import Inputs, build_images, lifted_features, mean_base_correlation, read_inputs
-from cryosphere.training.run_directory import RunDirectory, RunFacts, differing_keys
+from cryosphere.training.run_directory import RunDirectory, RunFacts, differing_keys, no_empty_folders
 from cryosphere.training.trainer import Outcome, Trainer
 
 log = logging.getLogger(__name__)
 
+Existing = Literal["refuse", "resume", "overwrite"]
 MAY_CHANGE_ON_RESUME = ("training.device", "training.checkpoint_minutes", "training.keep_checkpoints")
 
 
@@ -38,7 +38,7 @@ def train(
     config: Config,
     outdir: str | Path,
     *,
-    existing: Literal["refuse", "resume", "overwrite"] = "refuse",
+    existing: Existing = "refuse",
     progress: Progress = SILENT,
 ) -> Outcome:
     """Train a model on a data set and leave a run directory behind.
@@ -53,25 +53,53 @@ def train(
         "finished", or "stopped" if Ctrl-C or SIGTERM ended it (a checkpoint is saved then).
 
     Raises:
-        InputError: for anything wrong with files or settings, before anything is written.
+        InputError: for anything wrong with files or settings; nothing is left behind then, and a run that was to be
+            replaced is still there.
     """
-    run = RunDirectory(Path(outdir))
+    run = RunDirectory(Path(outdir).absolute())
+    _check_place(run, existing)
+    device = find_device(config.training.device)
+    inputs = read_inputs(with_absolute_paths(config))
+    parts_of(inputs.config, inputs.atomic_model.beads)
+    checkpoint = _checkpoint_to_resume(run, inputs) if existing == "resume" else None
+    with no_empty_folders(run.root, cache_folder(run)):
+        trainer = _prepare(run, inputs, existing, device, progress)
+        if checkpoint is not None:
+            trainer.resume(checkpoint)
+            log.info("going on from %s (step %d)", checkpoint.path, trainer.state.step)
+        return trainer.fit(progress)
+
+
+def _check_place(run: RunDirectory, existing: Existing) -> None:
+    """Refuse, before anything is read, an output folder that cannot be used as asked."""
+    if existing == "resume":
+        if not run.is_occupied():
+            raise RunError(f"there is no run in {run.root} to go on with; without --resume a new one is begun")
+        run.require()
+        return
+    run.require_place()
     if existing == "refuse" and run.is_occupied():
         raise RunError(
             f"{run.root} already holds a run: go on with it by --resume, replace it by --overwrite, "
             "or choose another --outdir"
         )
-    device = find_device(config.training.device)
-    config = with_absolute_paths(config)
-    inputs = read_inputs(config)
-    parts_of(inputs.config, inputs.atomic_model.beads)
-    resuming = existing == "resume" and run.is_occupied()
-    if resuming:
-        _require_same(run, inputs)
-        if not run.checkpoints.exists():
-            log.info("%s has no checkpoint yet: starting from the first step", run.root)
-    elif existing == "overwrite":
-        _remove(run)
+
+
+def _checkpoint_to_resume(run: RunDirectory, inputs: Inputs) -> checkpoints.Checkpoint | None:
+    _require_same(run, inputs)
+    checkpoint = checkpoints.load_latest(run.checkpoints)
+    if checkpoint is None:
+        log.info("%s has no checkpoint yet: starting from the first step", run.root)
+    return checkpoint
+
+
+def _prepare(
+    run: RunDirectory, inputs: Inputs, existing: Existing, device: torch.device, progress: Progress
+) -> Trainer:
+    """Preprocess the images, build the model, and write a new run's inputs; an old run goes only when all that is done.
+
+    Everything that can be wrong with the images shows here, before the run directory is touched.
+    """
     images = build_images(inputs, cache_folder(run), progress)
     torch.set_float32_matmul_precision("high")
     fabric = Fabric(accelerator="cuda" if device.type == "cuda" else "cpu", devices=1, precision="32-true")
@@ -83,16 +111,11 @@ def train(
     model = build_model(inputs.config, inputs.atomic_model.beads, grid, len(images), device)
     base = mean_base_correlation(images, inputs.atomic_model, inputs.config.beads.sigma)
     model.running_correlation.fill_(max(base, 0.01))
-    if not resuming:
+    if existing != "resume":
+        run.remove()
         _write_inputs(run, inputs, _facts(inputs, base, images.path, lifted))
-    trainer = Trainer(model, ParticleLoader(images, lifted, device), inputs.config, run, fabric)
-    if resuming:
-        checkpoint = checkpoints.load_latest(run.checkpoints)
-        if checkpoint is not None:
-            trainer.resume(checkpoint)
-            log.info("going on from %s (step %d)", checkpoint.path, trainer.state.step)
     _describe(inputs, images.box, images.pixel_size, model, base)
-    return trainer.fit(progress)
+    return Trainer(model, ParticleLoader(images, lifted, device), inputs.config, run, fabric)
 
 
 def with_absolute_paths(config: Config) -> Config:
@@ -114,8 +137,11 @@ def cache_folder(run: RunDirectory) -> Path:
 def particles_fingerprint(table: ParticleTable) -> str:
     """Short hash of the particles' poses, CTFs and image names, in order."""
     digest = hashlib.sha256(",".join(table.stacks).encode())
-    numbers = (table.rotations, table.shifts, table.defocus_u, table.defocus_v, table.defocus_angle, table.phase_shift)
-    for column in (*numbers, table.stack_index, table.image_index):
+    ctf = ("defocus_u", "defocus_v", "defocus_angle", "phase_shift", "b_factor", "ctf_scale")
+    optics = ("voltage_kv", "spherical_aberration_mm", "amplitude_contrast", "pixel_size")
+    columns = [table.rotations, table.shifts, table.stack_index, table.image_index]
+    columns += [getattr(table, name) for name in ctf] + [table.optics_column(name) for name in optics]
+    for column in columns:
         digest.update(np.ascontiguousarray(column).tobytes())
     return digest.hexdigest()[:20]
 
@@ -142,17 +168,15 @@ def _require_same(run: RunDirectory, inputs: Inputs) -> None:
         )
     facts = run.read_facts()
     if facts.particles_fingerprint != particles_fingerprint(inputs.table):
-        raise RunError(f"the particles in {inputs.table.source} are not those that {run.root} was begun with")
+        raise RunError(
+            f"the particles in {inputs.table.source} have changed since {run.root} was begun (poses, CTFs or image "
+            "names): put the former file back, or start anew with --overwrite"
+        )
     if facts.model_fingerprint != model_fingerprint(inputs.atomic_model):
-        raise RunError(f"the atomic model {inputs.config.model} is not the one that {run.root} was begun with")
-
-
-def _remove(run: RunDirectory) -> None:
-    for path in run.own_files():
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        raise RunError(
+            f"the atomic model {inputs.config.model} has changed since {run.root} was begun: put the former file back, "
+            "or start anew with --overwrite"
+        )
 
 
 def _facts(inputs: Inputs, base: float, images: Path, features: Path | None) -> RunFacts:
@@ -168,13 +192,17 @@ def _facts(inputs: Inputs, base: float, images: Path, features: Path | None) -> 
 
 
 def _write_inputs(run: RunDirectory, inputs: Inputs, facts: RunFacts) -> None:
-    run.root.mkdir(parents=True, exist_ok=True)
-    write_model(run.model_path, inputs.atomic_model)
     table = inputs.stacks.located()
     optics = tuple(replace(group, box=inputs.stacks.box) for group in table.optics)
-    write_star(run.particles_path, replace(table, optics=optics))
-    run.write_facts(facts)
-    run.write_config(inputs.config)
+    run.root.mkdir(parents=True, exist_ok=True)
+    try:
+        run.write_facts(facts)  # the first of the files: it marks the folder as a run
+        write_model(run.model_path, inputs.atomic_model)
+        write_star(run.particles_path, replace(table, optics=optics))
+        run.write_config(inputs.config)
+    except BaseException:
+        run.remove()
+        raise
 
 
 def _describe(inputs: Inputs, box: int, pixel_size: float, model: HeterogeneityModel, base: float) -> None:
