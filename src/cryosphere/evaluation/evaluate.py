@@ -25,6 +25,7 @@ from cryosphere.training.trained import TrainedModel
 log = logging.getLogger(__name__)
 
 ORACLE_CANDIDATES = 100
+UNRELATED_POSES = 45.0  # degrees, median difference from the true poses; any refinement that worked is far better
 CHUNK = 2000
 
 Figure = Callable[[NDArray[np.floating]], NDArray[np.float64]]
@@ -82,6 +83,8 @@ def evaluate(
     Raises:
         InputError: if run and truth do not belong together, or a domain has no residues.
     """
+    if oracle_images < 0:
+        raise InputError(f"the oracle cannot look at {oracle_images} images; 0 leaves it out")
     model = TrainedModel.load(run, device=device, progress=progress)
     known = load_truth(truth)
     _require_same_data(model, known)
@@ -109,6 +112,21 @@ def _require_same_data(model: TrainedModel, truth: Truth) -> None:
         raise InputError(
             f"{model.run.root} has {images} images of {residues} residues, the truth {len(truth.conformation_index)} "
             f"of {len(truth.amplitudes)}: they do not belong together"
+        )
+    beads = model.atomic_model.beads
+    other = np.flatnonzero((beads.chain != truth.chain) | (beads.number != truth.residue_number))
+    if len(other):
+        i = int(other[0])
+        raise InputError(
+            f"{model.run.root} and the truth are of different proteins: residue {i + 1} of the model is "
+            f"{beads.chain[i]}:{beads.number[i]} in one, {truth.chain[i]}:{truth.residue_number[i]} in the other"
+        )
+    traces = np.einsum("nij,nij->n", model.table.rotations, truth.rotations)
+    turned = float(np.median(np.degrees(np.arccos(np.clip((traces - 1.0) / 2.0, -1.0, 1.0)))))
+    if turned > UNRELATED_POSES:
+        raise InputError(
+            f"the poses of {model.run.root} differ from the true ones by {turned:.0f} degrees (median): these are "
+            "other images, or in another order"
         )
 
 
@@ -149,7 +167,7 @@ def _collect(
         for start in range(0, len(latents), CHUNK):
             piece = slice(start, start + CHUNK)
             predicted, true = model.bead_positions(latents[piece]), truth.positions(piece)
-            base = np.broadcast_to(truth.base_positions, true.shape)
+            base = np.ascontiguousarray(np.broadcast_to(truth.base_positions, true.shape))
             for k, (structures, measure) in enumerate(
                 (s, m) for s in (predicted, base) for m in (measures.deviation, measures.aligned_deviation)
             ):

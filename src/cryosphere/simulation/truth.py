@@ -63,13 +63,16 @@ def load_truth(path: str | Path) -> Truth:
     path = Path(path)
     types = get_type_hints(Truth)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(path, allow_pickle=False) as archive:  # an .npy file has no `with`: TypeError
             version = int(archive["format_version"])
             if version != FORMAT_VERSION:
                 raise InputError(f"{path}: format version {version}; this software reads version {FORMAT_VERSION}")
             values = {f.name: archive[f.name] for f in fields(Truth)}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read as the truth of a simulation: {error}") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{path}: cannot be read as the truth of a simulation: {reason}") from error
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: cannot be read as the truth.npz of `cryosphere simulate`: {error}") from error
     except KeyError as error:
         raise InputError(f"{path}: {error.args[0]}; expected the truth.npz of `cryosphere simulate`") from None
     truth = Truth(**{name: v.item() if types[name] in (int, float) else v for name, v in values.items()})
