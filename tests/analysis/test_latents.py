@@ -68,6 +68,15 @@ def test_a_traversal_bends_with_curved_data_while_the_line_does_not():
     assert off[1] > 0.3
 
 
+def test_a_traversal_across_a_fork_stays_on_a_branch():
+    x = GENERATOR.uniform(-3, 3, 4000)
+    latents = np.stack([2 * x, np.abs(x) + 0.05 * GENERATOR.normal(size=4000)], axis=1)  # a V; PC2 points upwards
+    walk = traverse(latents, principal_components(latents), 1).latents
+    nearest = np.linalg.norm(walk[:, None] - latents[None], axis=-1).min(axis=1)
+    assert nearest.max() < 0.3  # a step of the traversal; in the middle of the V it would be up to 5
+    assert np.ptp(np.sign(walk[2:, 0])) == 0  # one branch all the way
+
+
 def test_clusters_are_found_and_represented_by_images_of_theirs():
     centres = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
     truth = np.repeat([0, 1, 2], [50, 200, 100])

@@ -107,7 +107,8 @@ def _latents(run: Run, findings: Findings, traversals: Sequence[Traversal]) -> P
         "latents.png",
         "Where the images lie in latent space",
         "Each image is a point in latent space, seen along the first principal components. Numbered: the points of the "
-        "traversals, evenly from the 5th to the 95th percentile, bent to stay where images are.",
+        "traversals, evenly from the 5th to the 95th percentile, bent to stay where images are. Where a component with "
+        "a small share only describes how the cloud is curved, its traversal runs along the first one's.",
         png(figure),
     )
 
