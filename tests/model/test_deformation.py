@@ -47,7 +47,7 @@ def test_the_fast_path_equals_the_loop_over_segments_in_values_and_gradients() -
     points = torch.randn(200, 3, dtype=torch.float64) * 20
     results = []
     for path in (deform, deform_reference):
-        segmentation = Segmentation(200, [Part(0, 199, 12)], temperature=20.0).double()
+        segmentation = Segmentation(torch.arange(200), [Part(0, 199, 12)], temperature=20.0).double()
         membership = segmentation(draw=False)
         motions = random_motions(4, 12)
         inputs = [t.requires_grad_() for t in (motions.rotations, motions.translations)]

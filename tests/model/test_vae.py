@@ -24,7 +24,7 @@ def make(base: BaseStructure, batch: Batch, projector: SpreadProjector, objectiv
         base,
         LiftedEncoder(batch.features.shape[1], (16,), 2),
         Decoder(2, 3, (16,), **decoder),
-        Segmentation(40, [Part(0, 39, 3)]),
+        Segmentation(torch.arange(40), [Part(0, 39, 3)]),
         projector,
         objective,
     )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import elu
 
@@ -50,8 +50,12 @@ class Segmentation(nn.Module):
     on its start value; of its width (before ELU + 1) and of its logit weight on their start values too; all with
     standard deviation `prior_sd` (segment lengths for the mean). With start values evenly spaced this is the paper's
     standard-normal prior in coordinates that do not depend on the length of the chain.
+
+    `along_chain` is where each bead stands along the chain: its residue index, or for a ligand, which stands nowhere,
+    that of the residue it belongs to.
     """
 
+    along_chain: Tensor
     first: Tensor
     unit: Tensor
     allowed: Tensor
@@ -59,13 +63,18 @@ class Segmentation(nn.Module):
     start_width: Tensor
 
     def __init__(
-        self, residues: int, parts: Sequence[Part], *, temperature: float = 20.0, prior_sd: float = 1.0
+        self,
+        along_chain: Int[Tensor, " residues"],
+        parts: Sequence[Part],
+        *,
+        temperature: float = 20.0,
+        prior_sd: float = 1.0,
     ) -> None:
         super().__init__()
         self.temperature = temperature
         self.prior_sd = prior_sd
-        self.residues = residues
-        index = torch.arange(residues)
+        self.register_buffer("along_chain", along_chain, persistent=False)
+        index = along_chain
         allowed, first, unit, means, widths = [], [], [], [], []
         for part in parts:
             inside = (index >= part.first) & (index <= part.last)
@@ -108,8 +117,7 @@ class Segmentation(nn.Module):
         return self._membership(mean, width, logit)
 
     def _membership(self, mean: Tensor, width: Tensor, logit: Tensor) -> Tensor:
-        position = torch.arange(self.residues, device=mean.device, dtype=mean.dtype)
-        position = (position[:, None] - self.first) / self.unit  # in each segment's own units
+        position = (self.along_chain[:, None] - self.first) / self.unit  # in each segment's own units
         sigma = (elu(width) + 1).clamp_min(1e-3)
         log_density = -0.5 * ((position - mean) / sigma).square() - sigma.log() + logit
         scaled = (self.temperature * log_density).masked_fill(~self.allowed, -torch.inf)

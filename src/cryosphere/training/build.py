@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 from cryosphere.errors import ConfigError, DeviceError
@@ -49,7 +50,7 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
         segmentation = Segmentation(
-            len(beads),
+            torch.from_numpy(along_chain(beads)),
             parts_of(config, beads),
             temperature=config.segmentation.temperature,
             prior_sd=config.segmentation.prior_sd,
@@ -74,6 +75,19 @@ def build_model(
     return model.to(device)
 
 
+def along_chain(beads: Beads) -> NDArray[np.int64]:
+    """Residue index of every bead, (beads,); a ligand has that of the polymer residue nearest to it.
+
+    Ligands stand at the end of a file, far along the chain from the residues that hold them; they move with those.
+    """
+    index = np.arange(len(beads))
+    ligand = beads.kind == "ligand"
+    if ligand.any() and not ligand.all():
+        polymer = index[~ligand]
+        index[ligand] = polymer[cKDTree(beads.positions[polymer]).query(beads.positions[ligand])[1]]
+    return index
+
+
 def parts_of(config: Config, beads: Beads) -> list[Part]:
     """The stretches of residues that are cut into segments.
 
@@ -84,7 +98,8 @@ def parts_of(config: Config, beads: Beads) -> list[Part]:
     if not settings.parts:
         if settings.count > len(beads):
             raise ConfigError(f"segmentation.count is {settings.count}, but the model has only {len(beads)} residues")
-        return [Part(0, len(beads) - 1, settings.count)]
+        places = along_chain(beads)
+        return [Part(int(places.min()), int(places.max()), settings.count)]
     parts = [_part(part, beads) for part in settings.parts]
     ordered = sorted(parts, key=lambda part: part.first)
     for before, after in pairwise(ordered):
