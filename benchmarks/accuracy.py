@@ -45,7 +45,7 @@ class Trial:
     seconds: float
 
 
-def adenylate_kinase(data: Path, snr: float, images: int, epochs: int) -> Callable[[int, Path], Trial]:
+def adenylate_kinase(data: Path, snr: float, images: int, epochs: int | None) -> Callable[[int, Path], Trial]:
     """15,000 images of 64² at 1.5 Å of the 98 frames of a closed-to-open transition; the first frame is the base."""
 
     def run(seed: int, folder: Path) -> Trial:
@@ -58,7 +58,8 @@ def adenylate_kinase(data: Path, snr: float, images: int, epochs: int) -> Callab
         config = validate(SimulationConfig, {"motion": motion, "images": size, "seed": seed}, origin="the benchmark")
         made = simulate(config, folder / "data")
         began = time.monotonic()
-        train(configure(particles=[made.particles], model=made.model, epochs=epochs, seed=seed), folder / "run")
+        options = {} if epochs is None else {"epochs": epochs}
+        train(configure(particles=[made.particles], model=made.model, seed=seed, **options), folder / "run")
         seconds = time.monotonic() - began
         domains = [LID, NMP, "CORE=rest"]
         return Trial(seed, evaluate(folder / "run", made.truth_path, domains=domains, oracle_images=500), seconds)
@@ -136,7 +137,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with adk_dims.dcd and adk_closed.pdb")
     parser.add_argument("--snr", type=float, default=0.1)
     parser.add_argument("--images", type=int)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, help="default: that of cryosphere train")
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     if options.experiment == "demo":
@@ -149,7 +150,8 @@ def main() -> None:
         run = adenylate_kinase(options.data, options.snr, images, options.epochs)
         names = ["LID-CORE distance", "NMP-CORE distance"]
         name = f"adk {options.snr:g}"
-        command = f"python benchmarks/accuracy.py adk --snr {options.snr:g} --images {images} --epochs {options.epochs}"
+        command = f"python benchmarks/accuracy.py adk --snr {options.snr:g} --images {images}"
+        command += "" if options.epochs is None else f" --epochs {options.epochs}"
     trials = []
     for seed in options.seeds:
         with tempfile.TemporaryDirectory() as folder:

@@ -92,7 +92,8 @@ def test_each_particle_has_the_optics_of_its_own_group() -> None:
         *(
             torch.cat([a, b])
             for a, b in zip(
-                vars(parameters()).values(), vars(parameters(voltage_kv=200.0, amplitude_contrast=0.1)).values(),
+                vars(parameters()).values(),
+                vars(parameters(voltage_kv=200.0, amplitude_contrast=0.1)).values(),
                 strict=True,
             )
         )

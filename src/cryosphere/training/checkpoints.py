@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -45,8 +45,10 @@ def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) ->
     on_host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(dict(facts))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    save_file(on_host, temporary, metadata={"facts": text, "digest": _digest(on_host, text)})
-    with temporary.open("rb") as stream:
+    content = serialise(on_host, metadata={"facts": text, "digest": _digest(on_host, text)})
+    with temporary.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)
 
