@@ -63,6 +63,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
+app.meta.suppress_keyboard_interrupt = False  # else Ctrl-C ends without a word
 app["--help"].group = _GENERAL
 app["--version"].group = _GENERAL
 for _command in _COMMANDS:

@@ -65,10 +65,11 @@ class ParticleLoader:
     def batches(self, rows: Rows, size: int) -> Iterator[Batch]:
         """All the given particles, in order, `size` at a time; the last batch is as small as it must be."""
         pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
+        if not pieces:
+            return
         with ThreadPoolExecutor(max_workers=1) as pool:
-            waiting = pool.submit(self.batch, pieces[0]) if pieces else None
+            waiting = pool.submit(self.batch, pieces[0])
             for following in [*pieces[1:], None]:
-                assert waiting is not None
                 current = waiting.result()
                 if following is not None:
                     waiting = pool.submit(self.batch, following)
