@@ -77,6 +77,8 @@ def export_structures(
 def parse_indices(text: str, count: int) -> NDArray[np.int64]:
     """Image rows of "0:1000:10", "0,5,7", "0:10,50" or "all", for a data set of `count` images.
 
+    As in Python, a range ends with the data at the latest; a single row or a start beyond the data is refused.
+
     >>> parse_indices("0:10:4,1", 10)
     array([0, 4, 8, 1])
     """
@@ -103,9 +105,9 @@ def _expand(part: str, numbers: re.Match[str], count: int) -> NDArray[np.int64]:
     step = int(numbers[3] or 1)
     if step == 0:
         raise InputError(f"indices {part!r}: the step must be at least 1")
-    if start >= count or stop > count:
+    if start >= count:
         raise InputError(f"indices {part!r} go beyond the data: the run has {count} images, 0 to {count - 1}")
-    return np.arange(start, stop, step, dtype=np.int64)
+    return np.arange(start, min(stop, count), step, dtype=np.int64)
 
 
 def read_latents(path: Path, latent_dim: int) -> NDArray[np.float32]:
