@@ -1,7 +1,7 @@
 """One atomic structure per cryo-EM particle image.
 
-`cryosphere.train`, `cryosphere.analyze` and `cryosphere.Run` are what the commands of the same names do, for notebooks
-and scripts. They are looked up on first use, so that `import cryosphere` stays light.
+`cryosphere.configure`, `cryosphere.train`, `cryosphere.analyze` and `cryosphere.Run` are what the command line does, for
+notebooks and scripts. They are looked up on first use, so that `import cryosphere` stays light.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ try:
 except PackageNotFoundError:  # run from a source tree that was never installed
     __version__ = "0+unknown"
 
-__all__ = ["Run", "__version__", "analyze", "train"]
+__all__ = ["Run", "__version__", "analyze", "configure", "train"]
 
 _HOMES = {
     "Run": "cryosphere.analysis.run",
     "analyze": "cryosphere.analysis.analyze",
+    "configure": "cryosphere.training.configure",
     "train": "cryosphere.training.train",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import `Run`, `train` or `analyze` when it is first asked for."""
+    """Import one of the names in `__all__` when it is first asked for."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)
