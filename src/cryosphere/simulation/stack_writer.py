@@ -36,6 +36,8 @@ class StackWriter:
         self._file: BufferedRandom | None = None
 
     def __enter__(self) -> Self:
+        if self._path.is_dir():
+            raise ImageStackError(f"cannot write the stack {self._path}: it is a folder")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with mrcfile.new_mmap(self._temporary, shape=self._shape, mrc_mode=_FLOAT32, overwrite=True) as stack:
@@ -76,8 +78,11 @@ class StackWriter:
             raise ValueError(f"{self._written} images were written to a stack of {self._shape[0]}")
         assert self._file is not None
         self._file.close()
-        self._write_statistics()
-        self._temporary.replace(self._path)
+        try:
+            self._write_statistics()
+            self._temporary.replace(self._path)
+        finally:
+            self._discard()
 
     def _write_statistics(self) -> None:
         pixels = float(np.prod(self._shape, dtype=np.float64))
