@@ -1,7 +1,7 @@
 """One atomic structure per cryo-EM particle image.
 
-`configure`, `train`, `analyze` and `Run` are what the command line is made of, for notebooks and scripts. They are looked
-up on first use, so that `import cryosphere` stays light.
+`configure`, `train`, `analyze` and `Run` are what the command line is made of, for notebooks and scripts. They are
+looked up on first use, so that `import cryosphere` stays light.
 """
 
 from __future__ import annotations

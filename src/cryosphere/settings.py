@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -14,6 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from cryosphere.errors import ConfigError
+from cryosphere.files import write_text
 
 
 class Section(BaseModel):
@@ -58,9 +58,7 @@ def write_yaml(path: Path, settings: BaseModel, *, heading: str) -> None:
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment,unused-ignore]
     yaml.dump(settings.model_dump(mode="json"), stream)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_text("".join(f"# {line}\n" for line in heading.splitlines()) + stream.getvalue(), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, "".join(f"# {line}\n" for line in heading.splitlines()) + stream.getvalue())
 
 
 def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -95,7 +93,7 @@ def group_of(values: dict[str, Any], sections: Sequence[str], *, origin: str) ->
         if inner is None:
             inner = place[section] = {}
         if not isinstance(inner, dict):
-            raise ConfigError(f"{origin}: {section} is {_shown(inner)}, but should be a group of settings")
+            raise ConfigError(f"{origin}: {section} is {_shown(inner)}, not a group of settings")
         place = inner
     return place
 

@@ -27,6 +27,8 @@ from cryosphere.simulation.config import (
 from cryosphere.simulation.protein import two_domain_protein
 from cryosphere.simulation.simulate import simulate
 from cryosphere.structures.write import write_model
+from cryosphere.training.configure import configure
+from cryosphere.training.train import train
 
 IMAGES, BOX, PIXEL_SIZE = 60, 32, 5.0
 
@@ -159,8 +161,8 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with a finished run of three epochs in runs/a and its cache; only to be copied."""
     folder = tmp_path_factory.mktemp("trained") / "project"
     shutil.copytree(data, folder)
-    inputs = ["--particles", str(folder / "particles.star"), "--model", str(folder / "model.cif")]
-    assert run(["-q", "train", *inputs, "--outdir", str(folder / "runs/a"), "--epochs", "3", "--segments", "2"]) == 0
+    settings = configure(particles=folder / "particles.star", model=folder / "model.cif", epochs=3, segments=2)
+    train(settings, folder / "runs" / "a")
     return folder
 
 

@@ -15,6 +15,7 @@ import torch
 
 from cryosphere.structures.model import read_model
 from cryosphere.structures.write import write_model
+from cryosphere.training.prepare import decide_contrast
 
 Tables = dict[str, Any]
 
@@ -303,3 +304,14 @@ def test_optics_groups_of_different_voltage_run_together(place):
 
 def test_quiet_says_nothing_when_all_is_well(place):
     assert place.train("-q").said == ""
+
+
+@pytest.mark.parametrize(
+    ("mean", "contrast", "is_sure"), [(0.1, "white", True), (-0.1, "black", True), (0.01, "white", False)]
+)
+def test_contrast_that_the_images_hardly_show_is_told_as_unsure(mean, contrast, is_sure):
+    # 25 images that scatter by 0.1: the mean's standard error is 0.02, and three of them are asked for
+    sample = torch.linspace(-1.0, 1.0, 25)
+    found, why = decide_contrast(mean + 0.1 * sample / sample.std())
+    assert found == contrast
+    assert ("be sure" not in why) == is_sure

@@ -123,7 +123,7 @@ def _build(prepared: ParticleImages, stacks: ImageStacks, settings: PreprocessSe
         )
     temporary = _temporary_name(prepared.path)
     try:
-        with temporary.open("wb") as file, progress.track(len(prepared), "Preprocessing images") as advance:
+        with temporary.open("wb") as file, progress.track(len(prepared), "preprocessing images") as advance:
             header = {"descr": np.dtype(np.float16).newbyteorder("<").str, "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
             start = file.tell()

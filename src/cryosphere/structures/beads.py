@@ -164,12 +164,13 @@ def _report(source: str, sites: tuple[Site, ...], is_bead: NDArray[np.bool_], at
     kinds = Counter(places[_kind(site)] for site, bead in zip(sites, is_bead, strict=True) if bead)
     riders = Counter(site.role for site, bead in zip(sites, is_bead, strict=True) if not bead)
     made = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-    riding = " and ".join(f"{count} {role}" for role, count in sorted(riders.items())) or "nothing"
+    riding = " and ".join(f"{count} {role}" for role, count in sorted(riders.items()))
     others = Counter(
         site.name for site, bead in zip(sites, is_bead, strict=True) if bead and _kind(site) in ("modified", "ligand")
     )
     detail = f" ({', '.join(f'{name} × {count}' for name, count in others.most_common(6))})" if others else ""
-    logger.info("%s: %d beads: %s%s; riding with the nearest bead: %s", source, is_bead.sum(), made, detail, riding)
+    rest = f"; {riding} move with the nearest bead" if riding else ""
+    logger.info("%s: %d beads, one per residue: %s%s%s", source, is_bead.sum(), made, detail, rest)
     lost = [
         f"{site.name} {site.chain}{site.number}{site.insertion}"
         for site, anchored in zip(sites, at_anchor, strict=True)

@@ -77,8 +77,9 @@ def read_inputs(config: Config) -> Inputs:
     config = config.model_copy(update={"images": images})
     correlations: dict[str, float] = {}
     if images.contrast == "auto":
-        correlations = contrast_correlations(config, table, stacks, atomic_model)
-        contrast, why = _decide_contrast(correlations)
+        sample = sample_correlations(config, table, stacks, atomic_model)
+        correlations = {"white": float(sample.mean()), "black": -float(sample.mean())}
+        contrast, why = decide_contrast(sample)
         config = config.model_copy(update={"images": images.model_copy(update={"contrast": contrast})})
         notes.append(why)
     for note in notes:
@@ -119,22 +120,21 @@ def preprocess_settings(config: Config, contrast: str | None = None) -> Preproce
     )
 
 
-def contrast_correlations(
+def sample_correlations(
     config: Config, table: ParticleTable, stacks: ImageStacks, atomic_model: AtomicModel
-) -> dict[str, float]:
-    """Mean correlation of a sample of images with the projected base structure, under either contrast."""
+) -> torch.Tensor:
+    """Correlation of a sample of images, taken as white, with the projected base structure, (m,)."""
     rows = np.unique(np.linspace(0, len(table) - 1, min(len(table), CONTRAST_SAMPLE)).astype(np.int64))
     settings = preprocess_settings(config, "white")
-    total = 0.0
+    box = settings.output_box(stacks.box)
+    grid = ImageGrid(box, table.pixel_size * stacks.box / box)
+    found = []
     for some in np.array_split(rows, -(-len(rows) // 64)):
         images = torch.from_numpy(stacks.read(some))
         shifts = torch.as_tensor(table.shifts[some], dtype=torch.float32)
         spectra = preprocess_batch(images, shifts, table.pixel_size, settings)
-        box = settings.output_box(stacks.box)
-        grid = ImageGrid(box, table.pixel_size * stacks.box / box)
-        total += float(base_correlations(spectra, table[some], atomic_model, grid, config.beads.sigma).sum())
-    mean = total / len(rows)
-    return {"white": mean, "black": -mean}
+        found.append(base_correlations(spectra, table[some], atomic_model, grid, config.beads.sigma))
+    return torch.cat(found)
 
 
 def base_correlations(
@@ -152,14 +152,24 @@ def base_correlations(
     return spectral_correlation(predicted, spectra, weights)
 
 
-def _decide_contrast(correlations: dict[str, float]) -> tuple[str, str]:
-    white, black = correlations["white"], correlations["black"]
-    contrast = "white" if white >= black else "black"
-    found = "bright" if contrast == "white" else "dark"
-    return contrast, (
-        f"contrast: protein is {found} in the images (correlation with the projected model {white:+.4f} as white, "
-        f"{black:+.4f} as black; --set images.contrast=… overrides)"
+def decide_contrast(sample: torch.Tensor) -> tuple[str, str]:
+    """White or black, from the correlations of images taken as white with the projected model; and why, in words.
+
+    Where the mean is less than three standard errors from zero, the words say that it could be either.
+    """
+    mean = float(sample.mean())
+    contrast, found = ("white", "bright") if mean >= 0 else ("black", "dark")
+    why = (
+        f"contrast: protein is {found} in the images (correlation with the projected model {mean:+.4f} as white, "
+        f"{-mean:+.4f} as black; --set images.contrast=… overrides)"
     )
+    error = float(sample.std()) / len(sample) ** 0.5 if len(sample) > 1 else np.inf
+    if abs(mean) < 3.0 * error:
+        why += (
+            f". {len(sample)} images do not show the model clearly enough to be sure: look whether model, poses and "
+            "pixel size belong together (`cryosphere project` makes the images to compare with), and set the contrast"
+        )
+    return contrast, why
 
 
 def build_images(inputs: Inputs, cache: Path, progress: Progress = SILENT) -> ParticleImages:
@@ -203,7 +213,7 @@ def lifted_features(
 def _write_features(
     path: Path, shape: tuple[int, int], images: ParticleImages, lifter: Lifter, device: torch.device, progress: Progress
 ) -> None:
-    with path.open("wb") as stream, progress.track(len(images), "lifting images into the molecule") as advance:
+    with path.open("wb") as stream, progress.track(len(images), "placing images in the molecule's frame") as advance:
         header = {"descr": "<f2", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(stream, header)
         rotations = torch.as_tensor(images.table.rotations, dtype=torch.float32)
