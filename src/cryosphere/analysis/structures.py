@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from cryosphere.analysis.motions import batches
 from cryosphere.analysis.movement import images_per_batch
 from cryosphere.analysis.run import Run, checked_latents
 from cryosphere.errors import InputError
+from cryosphere.files import replacing
 from cryosphere.progress import SILENT, Progress
 
 _LOG = logging.getLogger(__name__)
@@ -176,18 +175,11 @@ def _write_folder(run: Run, folder: Path, selection: Selection, progress: Progre
 
 def _write_archive(run: Run, path: Path, selection: Selection, progress: Progress) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".npz", dir=path.parent)
-    os.close(handle)
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-            for name, values in _labels(run, selection).items():
-                with archive.open(f"{name}.npy", "w") as member:
-                    np.lib.format.write_array(member, values, allow_pickle=False)
-            _stream_coordinates(run, archive, selection, progress)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        for name, values in _labels(run, selection).items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, values, allow_pickle=False)
+        _stream_coordinates(run, archive, selection, progress)
     _LOG.info("wrote coordinates of %d structures to %s", len(selection.index), path)
 
 

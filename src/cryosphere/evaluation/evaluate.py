@@ -16,10 +16,10 @@ from cryosphere.errors import InputError
 from cryosphere.evaluation import measures
 from cryosphere.evaluation.domains import Domain, domains_of
 from cryosphere.evaluation.oracle import conformation_posteriors, spread_candidates
+from cryosphere.files import write_text
 from cryosphere.particles.stacks import ImageStacks
 from cryosphere.progress import SILENT, Progress
 from cryosphere.simulation.truth import Truth, load_truth
-from cryosphere.training.run_directory import write_text
 from cryosphere.training.trained import TrainedModel
 
 log = logging.getLogger(__name__)

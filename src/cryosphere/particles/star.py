@@ -7,8 +7,6 @@ docs/conventions.md.
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ import pandas as pd
 import starfile
 
 from cryosphere.errors import ParticleError
+from cryosphere.files import replacing
 from cryosphere.geometry.poses import relion_from_rotations, rotations_from_relion
 from cryosphere.particles.columns import (
     CTF_COLUMNS,
@@ -259,14 +258,8 @@ def write_star(path: str | Path, table: ParticleTable) -> None:
     """
     path = Path(path)
     blocks = {"optics": _optics_frame(table), "particles": _particle_frame(table)}
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".star", dir=path.parent)
-    os.close(handle)
-    try:
+    with replacing(path) as temporary:
         starfile.write(blocks, temporary, float_format=None)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def _optics_frame(table: ParticleTable) -> pd.DataFrame:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cryosphere.errors import StructureError
+from cryosphere.files import replacing
 from cryosphere.structures.model import AtomicModel
 
 _MOVING = ("id", "Cartn_x", "Cartn_y", "Cartn_z", "B_iso_or_equiv", "pdbx_PDB_model_num")
@@ -164,13 +165,9 @@ def _replacing(path: Path) -> Iterator[TextIO]:
     """A text file that takes the place of `path` only when all of it has been written."""
     if path.suffix.lower() in (".pdb", ".ent") or path.name.lower().endswith((".pdb.gz", ".ent.gz")):
         raise StructureError(f"{path}: structures are written as mmCIF; give the file a name that ends in .cif")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    packed = path.suffix.lower() == ".gz"
     try:
-        packed = path.suffix.lower() == ".gz"
-        with gzip.open(temporary, "wt") if packed else temporary.open("w") as file:
+        with replacing(path) as temporary, gzip.open(temporary, "wt") if packed else temporary.open("w") as file:
             yield cast("TextIO", file)
-        temporary.replace(path)
     except OSError as error:
         raise StructureError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)

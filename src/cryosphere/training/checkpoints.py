@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cryosphere.errors import RunError
+from cryosphere.files import replacing
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +44,9 @@ def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     on_host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(dict(facts))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     content = serialise(on_host, metadata={"facts": text, "digest": _digest(on_host, text)})
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    with replacing(path, durable=True) as temporary:
+        temporary.write_bytes(content)
 
 
 def load(path: Path) -> Checkpoint:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from cryosphere.files import write_text
 from cryosphere.model.losses import Losses
 
 
@@ -77,6 +77,4 @@ class MetricsTable:
         writer = csv.DictWriter(stream, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in each.items()} for each in self.rows)
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
-        temporary.write_text(stream.getvalue(), encoding="utf-8")
-        temporary.replace(self.path)
+        write_text(self.path, stream.getvalue())

@@ -13,6 +13,7 @@ from typing import Any
 
 from cryosphere import __version__
 from cryosphere.errors import RunError
+from cryosphere.files import write_text
 from cryosphere.settings import read_yaml, validate, write_yaml
 from cryosphere.training.config import Config
 
@@ -163,13 +164,6 @@ class RunDirectory:
     def write_facts(self, facts: RunFacts) -> None:
         """Write run.json."""
         write_text(self.facts_path, json.dumps(asdict(facts), indent=2) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file through a temporary name, so that it is whole or absent."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 @contextmanager
