@@ -275,3 +275,21 @@ def test_a_simulation_that_cannot_be_made(place, change, outdir, word):
     path = place / "simulation.yaml"
     path.write_text(path.read_text().replace(*change))
     place.cryosphere("-q", "simulate", path, "--outdir", place / outdir).refuses(word)
+
+
+# caches are nothing but caches
+
+
+@pytest.mark.parametrize("kind", ["spectra", "lifted"])
+@pytest.mark.parametrize("size", [0, 200, 20_000])
+def test_a_damaged_cache_is_made_again(project, kind, size):
+    [path] = (project / "runs" / "cryosphere-cache").glob(f"{kind}-*.npy")
+    sound = path.read_bytes()
+    path.write_bytes(sound[:size])
+    found = project.cryosphere("-q", "structures", project.run, "--output", project / "s.npz", "--indices", "0:3")
+    found.succeeds()
+    assert f"{path}: is damaged and is made again" in found.said
+    again = np.load(path)
+    path.write_bytes(sound)
+    # particles.star and model.cif may have lost the last bit of a number; the values are stored as float16
+    np.testing.assert_allclose(again.astype(np.float64), np.load(path), rtol=2e-3, atol=2e-3)

@@ -130,6 +130,9 @@ def _unforeseen(error: Exception) -> int:
     if isinstance(error, OSError) and error.errno in _ENVIRONMENT and error.filename is not None:
         report_error(f"{error.filename}: {error.strerror}. A file or folder cannot be read or written there.")
         return WRONG_INPUT
+    if "No space left on device" in str(error):  # whatever library met it
+        report_error(f"the disk is full ({_first_line(error)}). Make room; a run can then go on with --resume.")
+        return WRONG_INPUT
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is torch's, for GPUs
         report_error(f"not enough memory: {_first_line(error)}. A smaller --batch-size or --box needs less.")
         return OWN_FAILURE

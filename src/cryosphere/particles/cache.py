@@ -49,6 +49,10 @@ class ParticleImages:
     def __len__(self) -> int:
         return len(self.table)
 
+    def is_complete(self) -> bool:
+        """Whether the file is there and whole."""
+        return is_complete_array(self.path, _shape(self))
+
     def spectra(self, rows: Integer | slice) -> Complex[Tensor, "n box half"]:
         """Half-spectra of the given rows, complex64, in that order."""
         pairs = np.asarray(self._pairs[rows], dtype=np.float32)
@@ -89,7 +93,7 @@ def build_cache(
     path = folder / f"spectra-{_key(table, stacks, settings, box)}.npy"
     prepared = ParticleImages(table, box, table.pixel_size * stacks.box / box, path)
     _remove_abandoned(folder)
-    if _is_complete(prepared):
+    if prepared.is_complete():
         log.info("%s: preprocessed images found", path)
     else:
         _build(prepared, stacks, settings, progress)
@@ -100,16 +104,17 @@ def _shape(prepared: ParticleImages) -> tuple[int, int, int, int]:
     return (len(prepared), prepared.box, prepared.box // 2 + 1, 2)
 
 
-def _is_complete(prepared: ParticleImages) -> bool:
-    if not prepared.path.exists():
+def is_complete_array(path: Path, shape: tuple[int, ...]) -> bool:
+    """Whether a .npy file is there and holds a whole float16 array of that shape; a damaged one is told in the log."""
+    if not path.exists():
         return False
     try:
-        found = np.load(prepared.path, mmap_mode="r", allow_pickle=False)
-        complete = bool(found.shape == _shape(prepared) and found.dtype == np.float16)
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        complete = bool(found.shape == shape and found.dtype == np.float16)
     except (ValueError, OSError, EOFError):
         complete = False
     if not complete:
-        log.warning("%s: is damaged and is made again", prepared.path)
+        log.warning("%s: is damaged and is made again", path)
     return complete
 
 

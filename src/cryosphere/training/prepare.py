@@ -24,7 +24,7 @@ from cryosphere.imaging.projection import SpreadProjector
 from cryosphere.model.batch import Batch
 from cryosphere.model.lifting import Lifter, LiftingGrid
 from cryosphere.model.losses import spectral_correlation
-from cryosphere.particles.cache import ParticleImages, build_cache
+from cryosphere.particles.cache import ParticleImages, build_cache, is_complete_array
 from cryosphere.particles.preprocess import PreprocessSettings, preprocess_batch
 from cryosphere.particles.read import read_particles
 from cryosphere.particles.stacks import ImageStacks
@@ -189,13 +189,25 @@ def mean_base_correlation(images: ParticleImages, atomic_model: AtomicModel, sig
 
 
 def lifted_features(
-    images: ParticleImages, atomic_model: AtomicModel, config: Config, device: torch.device, progress: Progress = SILENT
+    images: ParticleImages,
+    atomic_model: AtomicModel,
+    config: Config,
+    device: torch.device,
+    progress: Progress = SILENT,
+    known: Path | None = None,
 ) -> Path:
-    """File of the lifted features of all images, (n, points) float16 .npy, beside the cache of the images."""
+    """File of the lifted features of all images, (n, points) float16 .npy, beside the cache of the images.
+
+    known: the file's name where it was made before, with particles and model as they were then, before they were
+        written to the run directory (which may cost the last bit of a number, and so change the name).
+    """
     positions = atomic_model.beads.positions
     grid = LiftingGrid.around(positions, config.encoder.grid)
     path = images.path.with_name(f"lifted-{_features_key(images, atomic_model, config)}.npy")
-    if path.exists():
+    if known is not None and known.parent == images.path.parent:
+        path = known
+    shape = (len(images), len(grid.points))
+    if is_complete_array(path, shape):
         return path
     projector = SpreadProjector(ImageGrid(images.box, images.pixel_size), config.beads.sigma, device)
     base = torch.as_tensor(positions, dtype=torch.float32, device=device)
@@ -203,7 +215,7 @@ def lifted_features(
     lifter = Lifter(base, amplitudes, projector, grid)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        _write_features(temporary, (len(images), len(grid.points)), images, lifter, device, progress)
+        _write_features(temporary, shape, images, lifter, device, progress)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -108,14 +108,13 @@ class TrainedModel:
         images = ParticleImages(
             self.table, self.image_grid.box, self.image_grid.pixel_size, Path(self.facts.image_cache)
         )
-        if not images.path.exists():
+        if not images.is_complete():
             inputs = Inputs(self.config, self.table, ImageStacks(self.table), self.atomic_model, {}, ())
             images = build_images(inputs, cache_folder(self.run), self.progress)
         features = None
         if self.config.encoder.kind == "lifted":
-            features = Path(self.facts.feature_cache or "")
-            if not features.is_file():
-                features = lifted_features(images, self.atomic_model, self.config, self.device, self.progress)
+            known = None if self.facts.feature_cache is None else Path(self.facts.feature_cache)
+            features = lifted_features(images, self.atomic_model, self.config, self.device, self.progress, known)
         return ParticleLoader(images, features, self.device)
 
     @property
