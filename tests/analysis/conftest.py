@@ -179,7 +179,7 @@ def write_metrics(path: Path, train: list[float], held_out: list[float]) -> None
             "images_seen": 5000 * epochs,
             "seconds": 10.0 * epochs,
             "images_per_second": 500.0,
-            "train_correlation": train,
+            "train_mean_correlation": train,
             "validation_correlation": held_out,
             "train_loss": [-value + 0.01 for value in train],
             "kl_latent": np.linspace(3.0, 1.5, len(train)),

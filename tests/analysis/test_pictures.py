@@ -72,7 +72,7 @@ def test_equal_latents_are_drawn_too():
 def test_curves_are_drawn_from_the_first_epoch_on(epochs):
     columns = {
         "epoch": np.arange(1.0, epochs + 1),
-        "train_correlation": np.linspace(0.1, 0.2, epochs),
+        "train_mean_correlation": np.linspace(0.1, 0.2, epochs),
         "validation_correlation": np.full(epochs, np.nan),
         "train_loss": np.linspace(-0.1, -0.2, epochs),
     }

@@ -8,7 +8,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from cryosphere.geometry.motions import RigidMotions
-from cryosphere.model.deformation import deform, deform_reference, segment_centres
+from cryosphere.model.deformation import choose_deform, deform, deform_reference, segment_centres
 from cryosphere.model.segmentation import Part, Segmentation
 
 
@@ -60,6 +60,11 @@ def test_the_fast_path_equals_the_loop_over_segments_in_values_and_gradients() -
         # the error is the weight that the three strongest segments leave, times the size of the motions
         error = (fast - slow).norm() / slow.norm()
         assert error < max(20 * beyond, 1e-9)
+
+
+def test_a_blunt_segmentation_takes_the_loop() -> None:
+    assert choose_deform(20.0) is deform
+    assert choose_deform(1.0) is deform_reference
 
 
 def test_residues_of_no_segment_stay() -> None:

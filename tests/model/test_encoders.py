@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cryosphere.fourier import soft_disc
+from cryosphere.fourier import low_pass, soft_disc
 from cryosphere.imaging.ctf import contrast_transfer
 from cryosphere.imaging.formation import particle_spectra
 from cryosphere.imaging.projection import SpreadProjector
@@ -48,7 +48,7 @@ def test_every_encoder_gives_a_finite_gaussian_and_learns(kind: str, batch: Batc
     assert batch.features is not None
     encoder = {
         "lifted": lambda: LiftedEncoder(batch.features.shape[1], (16,), 3),
-        "mlp": lambda: PixelEncoder(24, soft_disc(24, 11.0, 0.0) > 0.5, (16,), 3),
+        "mlp": lambda: PixelEncoder(soft_disc(24, 11.0, 0.0) > 0.5, torch.ones(24, 13), (16,), 3),
         "free": lambda: FreeEncoder(6, 3),
     }[kind]()
     posterior = encoder(batch)
@@ -56,6 +56,14 @@ def test_every_encoder_gives_a_finite_gaussian_and_learns(kind: str, batch: Batc
     assert (posterior.sd > 0).all()
     posterior.sample(torch.Generator().manual_seed(0)).square().sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in encoder.parameters())
+
+
+def test_the_pixel_encoder_does_not_see_beyond_the_low_pass(batch: Batch) -> None:
+    keep = low_pass(24, 3.0, 20.0)
+    encoder = PixelEncoder(soft_disc(24, 11.0, 0.0) > 0.5, keep, (16,), 3)
+    beyond = torch.randn_like(batch.spectra) * (keep == 0)
+    seen = encoder(replace(batch, spectra=batch.spectra + 100 * beyond)).mean
+    assert torch.allclose(seen, encoder(batch).mean, atol=1e-4)
 
 
 def test_the_lifted_encoder_says_what_is_missing(batch: Batch) -> None:

@@ -49,7 +49,9 @@ def settings(hinge_data: Simulation) -> Callable[..., Config]:
     """Settings for a tiny run on that data; named options and overrides as for `configure`."""
 
     def make(*overrides: str, **options: object) -> Config:
-        options = {"segments": 2, "epochs": 2, "batch_size": 16, "device": "cpu"} | options
+        options = {"epochs": 2, "batch_size": 16, "device": "cpu"} | options
+        if not any(override.startswith("segmentation.parts") for override in overrides):
+            options = {"segments": 2} | options
         return configure(
             particles=[hinge_data.particles], model=hinge_data.model, overrides=[*SMALL, *overrides], **options
         )

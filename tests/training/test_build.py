@@ -46,11 +46,27 @@ def test_a_part_is_named_by_the_residue_numbers_of_the_model(beads: Beads) -> No
         ("chain: A, first: 200, last: 300", "0 residues of the model.*from 1 to 100"),
         ("chain: A, first: 1, last: 3, segments: 4", "too few for 4 segments"),
         ("chain: A, first: 1, last: 50}, {chain: A, first: 50, last: 99", "overlap"),
+        ("chain: A, segments: 2, means: [50, 1000]", "means of chain A lie outside 1-100"),
     ],
 )
 def test_impossible_parts_are_explained(text: str, message: str, beads: Beads) -> None:
     with pytest.raises(ConfigError, match=message):
         parts_of(part(text), beads)
+
+
+def test_a_part_must_be_one_stretch_of_the_model(beads: Beads) -> None:
+    chain = beads.chain.copy()
+    chain[30:40] = "B"
+    with pytest.raises(ConfigError, match=r"one stretch of the model: .* 31 of chain B stands between"):
+        parts_of(part("chain: A"), replace(beads, chain=chain))
+    shuffled = replace(beads, number=np.roll(beads.number, 40))
+    with pytest.raises(ConfigError, match="do not rise"):
+        parts_of(part("chain: A"), shuffled)
+
+
+def test_a_number_of_segments_beside_parts_is_refused() -> None:
+    with pytest.raises(ConfigError, match="not both"):
+        part("chain: A", segments=4)
 
 
 def test_more_segments_than_residues_are_refused(beads: Beads) -> None:

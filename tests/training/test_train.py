@@ -14,6 +14,7 @@ import torch
 from cryosphere.errors import ConfigError, DeviceError, NonFiniteLossError, RunError
 from cryosphere.training import checkpoints
 from cryosphere.training.configure import configure
+from cryosphere.training.data import ParticleLoader
 from cryosphere.training.run_directory import RunDirectory
 from cryosphere.training.train import train
 from cryosphere.training.trained import TrainedModel
@@ -208,6 +209,36 @@ def test_a_loss_that_is_not_finite_stops_the_run_naming_step_rows_and_term(
     assert checkpoint is not None
     assert checkpoint.facts["state"]["step"] == 6  # the end of the first epoch, intact
     assert all(torch.isfinite(t).all() for t in checkpoint.tensors.values())
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_a_checkpoint(settings, tmp_path: Path, monkeypatch) -> None:
+    step = Trainer._step
+
+    def poisoned(self: Trainer, batch) -> None:
+        if (
+            self.state.step == 5
+        ):  # the last of the first epoch: the loss itself is fine, what it does to the weights not
+            self.raw_model.decoder.network[0].weight.register_hook(lambda gradient: gradient * torch.nan)
+        step(self, batch)
+
+    monkeypatch.setattr(Trainer, "_step", poisoned)
+    with pytest.raises(NonFiniteLossError, match=r"step 5 \(epoch 1\), in: gradient_norm\. Particle rows of that step"):
+        train(settings(epochs=2), tmp_path / "run")
+    assert not list((tmp_path / "run" / "checkpoints").glob("*.safetensors"))
+
+
+def test_an_image_that_spoils_the_loss_is_named_by_its_row(settings, tmp_path: Path, monkeypatch) -> None:
+    batch = ParticleLoader.batch
+
+    def spoiled(self: ParticleLoader, rows):
+        made = batch(self, rows)
+        made.spectra[made.rows == 42] = torch.nan
+        return made
+
+    monkeypatch.setattr(ParticleLoader, "batch", spoiled)
+    config = settings("training.validation_fraction=0", epochs=1)
+    with pytest.raises(NonFiniteLossError, match=r"rows at fault \(from 1\): 43\."):
+        train(config, tmp_path / "run")
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(settings, tmp_path: Path, caplog) -> None:

@@ -179,9 +179,9 @@ def _uncertain_latents(findings: Findings) -> str:
 
 
 def _overfitting(metrics: pd.DataFrame) -> str:
-    if not {"train_correlation", "validation_correlation"} <= set(metrics.columns):
+    if not {"train_mean_correlation", "validation_correlation"} <= set(metrics.columns):
         return ""
-    train = metrics["train_correlation"].to_numpy(dtype=np.float64)
+    train = metrics["train_mean_correlation"].to_numpy(dtype=np.float64)
     held_out = metrics["validation_correlation"].to_numpy(dtype=np.float64)
     if len(held_out) < 2 or not np.isfinite(held_out).all():
         return ""

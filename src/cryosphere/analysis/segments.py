@@ -10,28 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cryosphere.structures.ranges import POLYMER_KINDS, ResidueRange, residue_ranges
+
 if TYPE_CHECKING:
     from cryosphere.structures import Beads
 
+__all__ = ["FIXED", "POLYMER_KINDS", "ResidueRange", "Segmentation"]
+
 FIXED = -1  # stands for the residues that belong to no segment and do not move
-POLYMER_KINDS = ("protein", "nucleic", "modified")
-
-
-@dataclass(frozen=True)
-class ResidueRange:
-    """Consecutive residues of one chain that belong to one segment; `first` and `last` are author residue numbers."""
-
-    chain: str
-    first: str  # residue number with insertion code, e.g. "52" or "52A"
-    last: str
-    residues: int
-    ligand: str = ""  # name of the residue where the range is a single ligand
-
-    def __str__(self) -> str:
-        chain = self.chain or "-"
-        if self.ligand:
-            return f"{chain}:{self.first}({self.ligand})"
-        return f"{chain}:{self.first}" if self.first == self.last else f"{chain}:{self.first}..{self.last}"
 
 
 @dataclass(frozen=True)
@@ -100,26 +86,8 @@ class Segmentation:
     @cached_property
     def ranges(self) -> tuple[tuple[ResidueRange, ...], ...]:
         """For each segment, the residue ranges it is made of, in the order of the model."""
-        found: list[list[ResidueRange]] = [[] for _ in range(self.count + 1)]  # the last takes the fixed residues
-        if len(self.assignment) == 0:
-            return tuple(tuple(one) for one in found[: self.count])
-        polymer = np.isin(self.beads.kind, POLYMER_KINDS)
-        chain = np.asarray(self.beads.chain)
-        breaks = (
-            (self.assignment[1:] != self.assignment[:-1]) | (chain[1:] != chain[:-1]) | ~polymer[1:] | ~polymer[:-1]
-        )
-        starts = np.concatenate([[0], np.flatnonzero(breaks) + 1])
-        stops = np.append(starts[1:], len(self.assignment))
-        for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-            ligand = "" if polymer[start] else str(self.beads.name[start])
-            residue_range = ResidueRange(
-                str(chain[start]), self._label(start), self._label(stop - 1), stop - start, ligand
-            )
-            found[int(self.assignment[start])].append(residue_range)
-        return tuple(tuple(one) for one in found[: self.count])
-
-    def _label(self, residue: int) -> str:
-        return f"{int(self.beads.number[residue])}{str(self.beads.insertion[residue]).strip()}"
+        found = residue_ranges(self.beads, self.assignment)
+        return tuple(found.get(segment, ()) for segment in range(self.count))
 
     def table(self) -> pd.DataFrame:
         """One row per segment: name, residues, weight, used, residue ranges, centre in Å of the input model."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch import Tensor
 from cryosphere.geometry.motions import RigidMotions, rotate
 
 STRONGEST = 3  # segments per residue that the fast path follows
+SHARP = 5.0  # temperature from which on following them is enough: 25 segments then move right to 3·10⁻⁵ Å
 
 
 def segment_centres(
@@ -56,3 +59,8 @@ def deform(
         turn = weights[:, k, None] * motions.rotations.index_select(1, chosen[:, k])
         moved = pivot + rotate(moved - pivot, turn)
     return moved + torch.einsum("pm,nmx->npx", membership, motions.translations)
+
+
+def choose_deform(temperature: float) -> Callable[[Tensor, Tensor, RigidMotions, Tensor], Tensor]:
+    """The fast path where the segmentation's temperature makes membership nearly one-hot, else the loop."""
+    return deform if temperature >= SHARP else deform_reference

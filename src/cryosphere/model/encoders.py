@@ -38,19 +38,22 @@ class LiftedEncoder(nn.Module):
 
 
 class PixelEncoder(nn.Module):
-    """The paper's encoder: a perceptron on the image's pixels, inside a circular mask."""
+    """The paper's encoder: a perceptron on the low-passed image's pixels, inside a circular mask."""
 
     inside: Tensor
+    keep: Tensor
 
-    def __init__(self, box: int, mask: Tensor, hidden: Sequence[int], latent_dim: int) -> None:
+    def __init__(self, mask: Tensor, keep: Tensor, hidden: Sequence[int], latent_dim: int) -> None:
+        """`mask` (box, box): the pixels looked at. `keep` (box, box // 2 + 1): a low-pass filter applied before."""
         super().__init__()
-        self.box = box
+        self.box = mask.shape[-1]
         self.register_buffer("inside", mask.flatten().nonzero()[:, 0])
+        self.register_buffer("keep", keep, persistent=False)
         self.network = perceptron(len(self.inside), hidden, 2 * latent_dim, final_gain=0.1)
 
     def forward(self, batch: Batch) -> Gaussian:
         """Posterior of each particle's latent."""
-        pixels = from_spectrum(batch.spectra, self.box).flatten(1)
+        pixels = from_spectrum(batch.spectra * self.keep, self.box).flatten(1)
         return _gaussian(self.network(pixels.index_select(1, self.inside)))
 
 

@@ -17,7 +17,7 @@ from cryosphere.imaging.projection import Projector
 from cryosphere.model import losses
 from cryosphere.model.batch import Batch
 from cryosphere.model.decoder import Decoder
-from cryosphere.model.deformation import deform, segment_centres
+from cryosphere.model.deformation import choose_deform, segment_centres
 from cryosphere.model.losses import Losses
 from cryosphere.model.posteriors import Gaussian, kl_divergence
 from cryosphere.model.segmentation import Segmentation
@@ -41,7 +41,7 @@ class Objective:
     low_pass: float | None  # Å
     mask_radius: float | None  # of half the box
     clash_distance: float  # Å
-    image_fraction: float  # of the image's area that holds noise (1 without a soft edge)
+    image_fraction: float  # of the noise's power that the images' soft edge leaves (1 without one)
     particles: int  # in the training set: the segmentation's divergence is shared among them
 
 
@@ -83,6 +83,7 @@ class HeterogeneityModel(nn.Module):
         self.segmentation = segmentation
         self.projector = projector
         self.objective = objective
+        self.deform = choose_deform(segmentation.temperature)
         for name in ("positions", "amplitudes", "bonded", "springs"):
             self.register_buffer(name, getattr(base, name), persistent=False)
         box, pixel = projector.grid.box, projector.grid.pixel_size
@@ -117,7 +118,7 @@ class HeterogeneityModel(nn.Module):
     ) -> tuple[Float[Tensor, "n beads 3"], RigidMotions]:
         """The deformed structures of latents, with the motions that made them."""
         motions = self.decoder(z)
-        return deform(self.positions, membership, motions, self.pivots(membership)), motions
+        return self.deform(self.positions, membership, motions, self.pivots(membership)), motions
 
     def generative(self, positions: Float[Tensor, "*#n beads 3"], batch: Batch) -> Complex[Tensor, "n box half"]:
         """Spectra of the noiseless images that these structures would give under the batch's poses and CTFs."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +11,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 from cryosphere.errors import ConfigError, DeviceError
-from cryosphere.fourier import soft_disc
+from cryosphere.fourier import low_pass, soft_disc
 from cryosphere.imaging.grid import ImageGrid
 from cryosphere.imaging.projection import SpreadProjector
 from cryosphere.model.decoder import Decoder
@@ -20,9 +19,11 @@ from cryosphere.model.encoders import FreeEncoder, LiftedEncoder, PixelEncoder
 from cryosphere.model.lifting import LiftingGrid
 from cryosphere.model.segmentation import Part, Segmentation
 from cryosphere.model.vae import BaseStructure, HeterogeneityModel, Objective
+from cryosphere.particles.preprocess import edge_mask
 from cryosphere.structures.beads import Beads
 from cryosphere.structures.neighbours import close_pairs
-from cryosphere.training.config import Config, PartSettings
+from cryosphere.training.config import DEFAULT_SEGMENTS, Config, PartSettings
+from cryosphere.training.data import Split
 
 
 def find_device(name: str) -> torch.device:
@@ -70,7 +71,7 @@ def build_model(
         decoder,
         segmentation,
         SpreadProjector(grid, config.beads.sigma, device),
-        _objective(config, particles),
+        _objective(config, grid, particles),
     )
     return model.to(device)
 
@@ -96,10 +97,11 @@ def parts_of(config: Config, beads: Beads) -> list[Part]:
     """
     settings = config.segmentation
     if not settings.parts:
-        if settings.count > len(beads):
-            raise ConfigError(f"segmentation.count is {settings.count}, but the model has only {len(beads)} residues")
+        count = settings.count or DEFAULT_SEGMENTS
+        if count > len(beads):
+            raise ConfigError(f"segmentation.count is {count}, but the model has only {len(beads)} residues")
         places = along_chain(beads)
-        return [Part(int(places.min()), int(places.max()), settings.count)]
+        return [Part(int(places.min()), int(places.max()), count)]
     parts = [_part(part, beads) for part in settings.parts]
     ordered = sorted(parts, key=lambda part: part.first)
     for before, after in pairwise(ordered):
@@ -122,10 +124,30 @@ def _part(settings: PartSettings, beads: Beads) -> Part:
             f"segmentation.parts: residues {first}-{last} of chain {settings.chain} are {len(inside)} residues of the "
             f"model, too few for {settings.segments} segments (the chain runs from {numbers.min()} to {numbers.max()})"
         )
+    _require_stretch(inside, settings, beads)
     means = None
     if settings.means is not None:
+        if min(settings.means) < first or max(settings.means) > last:
+            raise ConfigError(f"segmentation.parts: means of chain {settings.chain} lie outside {first}-{last}")
         means = tuple(float(x) for x in np.interp(settings.means, beads.number[inside], inside))
     return Part(int(inside[0]), int(inside[-1]), settings.segments, means, settings.widths)
+
+
+def _require_stretch(inside: NDArray[np.int64], settings: PartSettings, beads: Beads) -> None:
+    """Refuse residues that do not follow each other in the model, or whose numbers do not rise."""
+    between = np.setdiff1d(np.arange(inside[0], inside[-1] + 1), inside)
+    foreign = between[beads.kind[between] != "ligand"]
+    if len(foreign):
+        k = foreign[0]
+        raise ConfigError(
+            f"segmentation.parts: the residues of chain {settings.chain} are not one stretch of the model: "
+            f"{beads.name[k]} {beads.number[k]} of chain {beads.chain[k]} stands between them. Name several parts"
+        )
+    if (np.diff(beads.number[inside]) < 0).any():
+        raise ConfigError(
+            f"segmentation.parts: residue numbers of chain {settings.chain} do not rise along the chain, so a range of "
+            "them is ambiguous; renumber the model"
+        )
 
 
 def _encoder(config: Config, beads: Beads, grid: ImageGrid, particles: int) -> nn.Module:
@@ -134,7 +156,8 @@ def _encoder(config: Config, beads: Beads, grid: ImageGrid, particles: int) -> n
         return FreeEncoder(particles, settings.latent_dim)
     if settings.kind == "mlp":
         mask = soft_disc(grid.box, settings.mask_radius * grid.box / 2, 0.0) > 0.5
-        return PixelEncoder(grid.box, mask, settings.hidden, settings.latent_dim)
+        keep = low_pass(grid.box, grid.pixel_size, config.loss.low_pass)
+        return PixelEncoder(mask, keep, settings.hidden, settings.latent_dim)
     points = len(LiftingGrid.around(beads.positions, settings.grid).points)
     return LiftedEncoder(points, settings.hidden, settings.latent_dim)
 
@@ -154,8 +177,13 @@ def _pairs(bonded: NDArray[np.int64]) -> Tensor:
     return torch.as_tensor(np.sort(np.asarray(bonded).reshape(-1, 2), axis=1), dtype=torch.int64)
 
 
-def _objective(config: Config, particles: int) -> Objective:
-    edge = config.images.soft_edge
-    fraction = 1.0 if edge == 0 else math.pi / 4 * (1 - edge / 2) ** 2
+def _objective(config: Config, grid: ImageGrid, particles: int) -> Objective:
     loss = config.loss
-    return Objective(loss.kl, loss.low_pass, loss.mask_radius, loss.clash_distance, fraction, particles)
+    return Objective(
+        kl=loss.kl,
+        low_pass=loss.low_pass,
+        mask_radius=loss.mask_radius,
+        clash_distance=loss.clash_distance,
+        image_fraction=float(edge_mask(grid.box, config.images.soft_edge).square().mean()),
+        particles=len(Split.of(config, particles).train),
+    )

@@ -17,6 +17,7 @@ def _number_is_constant(value: Any) -> Any:
     return value
 
 
+DEFAULT_SEGMENTS = 10
 Scheduled = Annotated[Schedule, BeforeValidator(_number_is_constant)]
 
 
@@ -70,10 +71,16 @@ class PartSettings(Section):
 class SegmentationSettings(Section):
     """How the chain is cut."""
 
-    count: int = Field(default=10, ge=1, description="segments at most, over the whole model")
-    parts: tuple[PartSettings, ...] = ()
+    count: int | None = Field(default=None, ge=1, description="segments at most, over the whole model; by default 10")
+    parts: tuple[PartSettings, ...] = Field(default=(), description="stretches to cut; the rest then stays fixed")
     temperature: float = Field(default=20.0, gt=0)
     prior_sd: float = Field(default=1.0, gt=0, description="in segment lengths for the means")
+
+    @model_validator(mode="after")
+    def _count_or_parts(self) -> SegmentationSettings:
+        if self.count is not None and self.parts:
+            raise ValueError("give the number of segments in each part, or for the whole model, not both")
+        return self
 
 
 class EncoderSettings(Section):
@@ -120,7 +127,7 @@ class TrainingSettings(Section):
     learning_rate_schedule: Literal["cosine", "constant"] = "cosine"
     weight_decay: float = Field(default=1e-4, ge=0)
     gradient_clip: float | None = Field(default=1.0, gt=0, description="largest norm of the gradient; null is off")
-    validation_fraction: float = Field(default=0.05, ge=0, lt=1)
+    validation_fraction: float = Field(default=0.05, ge=0, lt=1, description="held out; none with the free encoder")
     seed: int = Field(default=0, ge=0, lt=2**63)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     checkpoint_minutes: float = Field(default=10.0, gt=0, description="beside the one after every epoch")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cryosphere.imaging.ctf import CtfParameters
 from cryosphere.model.batch import Batch
 from cryosphere.particles.cache import ParticleImages
+from cryosphere.training.config import Config
 
 Rows = NDArray[np.int64]
 
@@ -31,6 +32,12 @@ class Split:
         held_out = 0 if count < 10 or fraction == 0 else max(1, round(fraction * count))
         order = np.random.default_rng([seed, 0x5EED]).permutation(count)
         return cls(np.sort(order[held_out:]), np.sort(order[:held_out]))
+
+    @classmethod
+    def of(cls, config: Config, count: int) -> Split:
+        """The split of a run. The free encoder learns nothing of an image it is not trained on, so none is held out."""
+        fraction = 0.0 if config.encoder.kind == "free" else config.training.validation_fraction
+        return cls.random(count, fraction, config.training.seed)
 
 
 def epoch_order(rows: Rows, seed: int, epoch: int) -> Rows:

@@ -5,38 +5,55 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from cryosphere.files import write_text
 from cryosphere.model.losses import Losses
 
 
+@dataclass(frozen=True)
+class Failure:
+    """The first step at which something was not finite."""
+
+    step: int
+    terms: tuple[str, ...]
+    images: tuple[int, ...]  # positions in the batch of images whose correlation is not finite; empty if none is
+
+
 class EpochAverages:
     """Sums of the loss terms over the images of an epoch, and the first step at which one was not finite.
 
-    Nothing here waits for the device until `averages` or `first_failure` is asked for.
+    The norm of the gradient counts as a term. Nothing here waits for the device until `averages` or `first_failure` is
+    asked for.
     """
 
-    TERMS = ("correlation", "kl_latent", "kl_segments", "continuity", "clash", "elastic", "total")
+    TERMS = ("correlation", "kl_latent", "kl_segments", "continuity", "clash", "elastic", "total", "gradient_norm")
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, batch_size: int, device: torch.device) -> None:
         self.sums = torch.zeros(len(self.TERMS), dtype=torch.float64, device=device)
         self.images = 0
         self._failed_step = torch.full((), -1, dtype=torch.int64, device=device)
         self._failed_terms = torch.zeros(len(self.TERMS), dtype=torch.bool, device=device)
+        self._failed_images = torch.zeros(batch_size, dtype=torch.bool, device=device)
 
-    def add(self, losses: Losses, count: int, step: int) -> None:
-        """Count the terms of a batch of `count` images."""
-        terms = losses.terms()
+    def add(self, losses: Losses, gradient_norm: Tensor, step: int) -> None:
+        """Count the terms of a batch."""
+        terms = {**losses.terms(), "gradient_norm": gradient_norm}
         values = torch.stack([terms[name].detach() for name in self.TERMS])
+        count = len(losses.correlations)
         self.sums += count * values
         self.images += count
         bad = ~torch.isfinite(values)
+        bad_images = torch.zeros_like(self._failed_images)
+        bad_images[:count] = ~torch.isfinite(losses.correlations.detach())
         first = bad.any() & (self._failed_step < 0)
         self._failed_terms = torch.where(first, bad, self._failed_terms)
+        self._failed_images = torch.where(first, bad_images, self._failed_images)
         self._failed_step = torch.where(first, step, self._failed_step)
 
     def averages(self) -> dict[str, float]:
@@ -44,13 +61,13 @@ class EpochAverages:
         means = (self.sums / max(self.images, 1)).tolist()
         return dict(zip(self.TERMS, means, strict=True))
 
-    def first_failure(self) -> tuple[int, list[str]] | None:
-        """Step and names of the terms that were first not finite; None where all were."""
+    def first_failure(self) -> Failure | None:
+        """Where something was first not finite; None where all was."""
         step = int(self._failed_step)
         if step < 0:
             return None
-        failed = [name for name, bad in zip(self.TERMS, self._failed_terms.tolist(), strict=True) if bad]
-        return step, failed
+        terms = tuple(name for name, bad in zip(self.TERMS, self._failed_terms.tolist(), strict=True) if bad)
+        return Failure(step, terms, tuple(self._failed_images.nonzero()[:, 0].tolist()))
 
     def state(self) -> dict[str, Any]:
         """Plain numbers to store in a checkpoint."""

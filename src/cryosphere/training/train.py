@@ -101,7 +101,6 @@ def _prepare(
     Everything that can be wrong with the images shows here, before the run directory is touched.
     """
     images = build_images(inputs, cache_folder(run), progress)
-    torch.set_float32_matmul_precision("high")
     fabric = Fabric(accelerator="cuda" if device.type == "cuda" else "cpu", devices=1, precision="32-true")
     fabric.launch()
     lifted = None

@@ -14,7 +14,6 @@ from torch import Tensor
 from cryosphere.errors import RunError
 from cryosphere.fourier import from_spectrum
 from cryosphere.imaging.grid import ImageGrid
-from cryosphere.model.deformation import deform
 from cryosphere.model.vae import HeterogeneityModel
 from cryosphere.particles.cache import ParticleImages
 from cryosphere.particles.read import read_particles
@@ -130,8 +129,7 @@ class TrainedModel:
     @cached_property
     def validation_rows(self) -> Rows:
         """Rows of the images that were held out of training."""
-        fraction = 0.0 if self.config.encoder.kind == "free" else self.config.training.validation_fraction
-        return Split.random(len(self.table), fraction, self.config.training.seed).validation
+        return Split.of(self.config, len(self.table)).validation
 
     @torch.no_grad()
     def encode(self, rows: ArrayLike | None = None, progress: Progress = SILENT) -> Latents:
@@ -182,7 +180,8 @@ class TrainedModel:
         of_bead = torch.as_tensor(self.atomic_model.atom_bead, device=self.device)
         membership = self._membership.index_select(0, of_bead)
         pivots = self.network.pivots(self._membership)
-        parts = [deform(atoms, membership, self.network.decoder(piece), pivots).cpu() for piece in self._pieces(z)]
+        move = self.network.deform
+        parts = [move(atoms, membership, self.network.decoder(piece), pivots).cpu() for piece in self._pieces(z)]
         return np.asarray(torch.cat(parts).numpy())
 
     @torch.no_grad()

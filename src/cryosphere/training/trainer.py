@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -55,8 +56,7 @@ class Trainer:
         self.loader = loader
         self.run = run
         self.fabric = fabric
-        fraction = 0.0 if config.encoder.kind == "free" else self.settings.validation_fraction
-        self.split = Split.random(len(loader), fraction, self.settings.seed)
+        self.split = Split.of(config, len(loader))
         self.batch_size = min(self.settings.batch_size, len(self.split.train))
         self.steps_per_epoch = -(-len(self.split.train) // self.batch_size)
         self.raw_model = model
@@ -64,9 +64,12 @@ class Trainer:
         self.model: Any
         self.model, self.optimizer = fabric.setup(model, _optimizer(model, config))
         self.state = State()
-        self.averages = EpochAverages(fabric.device)
+        self.averages = self._no_averages()
         self._generator = torch.Generator(fabric.device)
         self._stop_signal: int | None = None
+
+    def _no_averages(self) -> EpochAverages:
+        return EpochAverages(self.batch_size, self.fabric.device)
 
     def resume(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Go on from a checkpoint, exactly."""
@@ -79,10 +82,10 @@ class Trainer:
         """Train to the last epoch, or until Ctrl-C or SIGTERM, which save and stop.
 
         Raises:
-            NonFiniteLossError: if a term of the loss is not finite; the last checkpoint on disk is sound.
+            NonFiniteLossError: if a term of the loss or the gradient is not finite; the last checkpoint is sound.
         """
         table = MetricsTable(self.run.metrics_path, self.state.metrics)
-        writer = _summary_writer(self.run)
+        writer = _Summary(self.run)
         with _stopping_on_signals(self), writer:
             while self.state.epoch < self.settings.epochs:
                 if not self._epoch(progress):
@@ -127,12 +130,11 @@ class Trainer:
         losses = self.model(batch, self._weights(done), self._generator)
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(losses.total)
-        if self.settings.gradient_clip is not None:
-            self.fabric.clip_gradients(
-                self.model, self.optimizer, max_norm=self.settings.gradient_clip, error_if_nonfinite=False
-            )
+        largest = math.inf if self.settings.gradient_clip is None else self.settings.gradient_clip
+        norm = self.fabric.clip_gradients(self.model, self.optimizer, max_norm=largest, error_if_nonfinite=False)
+        assert norm is not None
         self.optimizer.step()
-        self.averages.add(losses, len(batch), state.step)
+        self.averages.add(losses, norm, state.step)
         state.step += 1
         state.step_in_epoch += 1
 
@@ -168,7 +170,7 @@ class Trainer:
         }
         state.epoch += 1
         state.step_in_epoch = 0
-        self.averages = EpochAverages(self.fabric.device)
+        self.averages = self._no_averages()
         return row
 
     @torch.no_grad()
@@ -194,16 +196,18 @@ class Trainer:
         failure = self.averages.first_failure()
         if failure is None:
             return
-        step, terms = failure
-        epoch, within = divmod(step, self.steps_per_epoch)
+        epoch, within = divmod(failure.step, self.steps_per_epoch)
         order = epoch_order(self.split.train, self.settings.seed, epoch)
-        rows = order[within * self.batch_size : (within + 1) * self.batch_size]
+        rows = order[within * self.batch_size : (within + 1) * self.batch_size] + 1
+        blamed = rows[list(failure.images)] if failure.images else rows
         kept = sorted(self.run.checkpoints.glob("step_*.safetensors"))
         raise NonFiniteLossError(
-            f"the loss stopped being finite at step {step} (epoch {epoch + 1}), in: {', '.join(terms)}. "
-            f"Particle rows of that step (from 0): {', '.join(map(str, rows.tolist()))}. "
+            f"the loss or its gradient stopped being finite at step {failure.step} (epoch {epoch + 1}), in: "
+            f"{', '.join(failure.terms)}. "
+            + ("Particle rows at fault" if failure.images else "Particle rows of that step")
+            + f" (from 1): {', '.join(map(str, blamed.tolist()))}. "
             + (f"The last sound checkpoint is {kept[-1]}. " if kept else "")
-            + "A lower training.learning_rate or training.gradient_clip usually helps; then --resume from there."
+            + "A lower training.learning_rate or training.gradient_clip usually helps."
         )
 
     def _save(self) -> None:
@@ -278,18 +282,14 @@ class _Summary:
         self._writer.close()
 
 
-def _summary_writer(run: RunDirectory) -> _Summary:
-    return _Summary(run)
-
-
 def _log_epoch(row: dict[str, Any], epochs: int) -> None:
     validation = row["validation_correlation"]
-    held_out = f"{validation:.4f}" if isinstance(validation, float) else "none held out"
+    held_out = f"{validation:.4f} held-out" if isinstance(validation, float) else "none held out"
     log.info(
-        "epoch %d/%d: correlation %.4f (held out: %s), %.0f images/s",
+        "epoch %d/%d: correlation with images %.4f training, %s; %.0f images/s",
         row["epoch"],
         epochs,
-        row["train_correlation"],
+        row["train_mean_correlation"],
         held_out,
         row["images_per_second"],
     )

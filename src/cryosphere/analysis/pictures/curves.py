@@ -45,7 +45,7 @@ def training_curves(columns: Mapping[str, Float], base_correlation: float | None
 
 def _correlation(axes: Axes, epoch: Float, columns: Mapping[str, Float], base: float | None) -> None:
     for name, colour, label in (
-        ("train_correlation", TRAIN, "training images"),
+        ("train_mean_correlation", TRAIN, "training images"),
         ("validation_correlation", VALIDATION, "held-out images"),
     ):
         if name in columns and np.isfinite(columns[name]).any():
