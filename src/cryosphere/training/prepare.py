@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import torch
 from scipy.fft import next_fast_len
 
 from cryosphere.errors import ConfigError
+from cryosphere.files import replacing
 from cryosphere.fourier import parseval_weights
 from cryosphere.imaging.ctf import CtfParameters, contrast_transfer
 from cryosphere.imaging.formation import particle_spectra
@@ -32,7 +32,7 @@ from cryosphere.particles.table import ParticleTable
 from cryosphere.progress import SILENT, Progress
 from cryosphere.structures.model import AtomicModel, read_model
 from cryosphere.structures.placement import check_inside_box
-from cryosphere.training.config import Config
+from cryosphere.training.config import DEFAULT_SEGMENTS, Config
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,10 @@ def read_inputs(config: Config) -> Inputs:
     if images.background_radius is None:
         radius = float(np.linalg.norm(atomic_model.beads.positions, axis=1).max()) + MARGIN
         images = images.model_copy(update={"background_radius": round(radius, 1)})
-    config = config.model_copy(update={"images": images})
+    segmentation = config.segmentation
+    if segmentation.count is None and not segmentation.parts:
+        segmentation = segmentation.model_copy(update={"count": DEFAULT_SEGMENTS})
+    config = config.model_copy(update={"images": images, "segmentation": segmentation})
     correlations: dict[str, float] = {}
     if images.contrast == "auto":
         sample = sample_correlations(config, table, stacks, atomic_model)
@@ -213,12 +216,8 @@ def lifted_features(
     base = torch.as_tensor(positions, dtype=torch.float32, device=device)
     amplitudes = torch.as_tensor(atomic_model.beads.amplitudes, dtype=torch.float32, device=device)
     lifter = Lifter(base, amplitudes, projector, grid)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as temporary:
         _write_features(temporary, shape, images, lifter, device, progress)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -86,6 +86,11 @@ class RunDirectory:
         """What the comparison with the truth of a simulation found."""
         return self.root / "evaluation.json"
 
+    @property
+    def cache(self) -> Path:
+        """Folder of preprocessed images: beside the run, so that other runs on the same data find them."""
+        return self.root.absolute().parent / "cryosphere-cache"
+
     def is_occupied(self) -> bool:
         """Whether a run, whole or not, already lies here: run.json is the first of its files."""
         return self.facts_path.exists()

@@ -62,7 +62,7 @@ def train(
     inputs = read_inputs(with_absolute_paths(config))
     parts_of(inputs.config, inputs.atomic_model.beads)
     checkpoint = _checkpoint_to_resume(run, inputs) if existing == "resume" else None
-    with no_empty_folders(run.root, cache_folder(run)):
+    with no_empty_folders(run.root, run.cache):
         trainer = _prepare(run, inputs, existing, device, progress)
         if checkpoint is not None:
             trainer.resume(checkpoint)
@@ -100,7 +100,7 @@ def _prepare(
 
     Everything that can be wrong with the images shows here, before the run directory is touched.
     """
-    images = build_images(inputs, cache_folder(run), progress)
+    images = build_images(inputs, run.cache, progress)
     fabric = Fabric(accelerator="cuda" if device.type == "cuda" else "cpu", devices=1, precision="32-true")
     fabric.launch()
     lifted = None
@@ -126,11 +126,6 @@ def with_absolute_paths(config: Config) -> Config:
         }
     )
     return config.model_copy(update={"particles": particles, "model": config.model.absolute()})
-
-
-def cache_folder(run: RunDirectory) -> Path:
-    """Where preprocessed images lie: beside the run, so that other runs on the same data find them."""
-    return run.root.absolute().parent / "cryosphere-cache"
 
 
 def particles_fingerprint(table: ParticleTable) -> str:

@@ -27,7 +27,6 @@ from cryosphere.training.config import Config
 from cryosphere.training.data import ParticleLoader, Rows, Split
 from cryosphere.training.prepare import Inputs, build_images, lifted_features
 from cryosphere.training.run_directory import RunDirectory, RunFacts
-from cryosphere.training.train import cache_folder
 
 CHUNK = 256  # images or structures at a time
 
@@ -109,7 +108,7 @@ class TrainedModel:
         )
         if not images.is_complete():
             inputs = Inputs(self.config, self.table, ImageStacks(self.table), self.atomic_model, {}, ())
-            images = build_images(inputs, cache_folder(self.run), self.progress)
+            images = build_images(inputs, self.run.cache, self.progress)
         features = None
         if self.config.encoder.kind == "lifted":
             known = None if self.facts.feature_cache is None else Path(self.facts.feature_cache)
