@@ -1,11 +1,26 @@
-"""Shared fixtures: the folder of real files written by other programs, and one CPU thread per test process."""
+"""Shared fixtures, and the shapes that tensor functions state, checked in every test."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
+
+# Installed before anything of cryosphere is imported: in the rooms with tensor functions every call is held to the
+# shapes, dtypes and types that are written at the function. An int may stand for a float, as for mypy. Outside the
+# tests nothing is checked and nothing is slower.
+CHECKED_ROOMS = (
+    "cryosphere.fourier",
+    "cryosphere.geometry",
+    "cryosphere.imaging",
+    "cryosphere.model",
+    "cryosphere.particles.preprocess",
+    "cryosphere.structures.neighbours",
+)
+jaxtyping.install_import_hook(CHECKED_ROOMS, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 _PLACES = (
     os.environ.get("CRYOSPHERE_SHARED_DATA", ""),
@@ -20,3 +35,11 @@ def shared_data() -> Path:
         if place and Path(place).is_dir():
             return Path(place)
     pytest.skip("real test files not found: set CRYOSPHERE_SHARED_DATA or put them in ../shared/data")
+
+
+@pytest.fixture
+def unchecked_types() -> Iterator[None]:
+    """No run-time checks: for tests of what the package itself says of a wrong type."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -98,7 +98,7 @@ def test_the_soft_edge_falls_to_zero_at_half_the_box():
         {"contrast": "x"},
     ],
 )
-def test_impossible_settings_are_refused(change):
+def test_impossible_settings_are_refused(change, unchecked_types):
     with pytest.raises(ConfigError):
         settings(**change)
 

@@ -13,7 +13,7 @@ constant.
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ MINIMUM_SIGMA_PIXELS = 1.3  # of the grid that beads are laid on: values and gra
 REACH = 4.5  # how many sigma a bead reaches; beyond, its density is below 4·10⁻⁵ of the peak
 
 
+@runtime_checkable
 class Projector(Protocol):
     """Turns bead positions, seen along z, into the half-spectra of their projections."""
 
