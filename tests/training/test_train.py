@@ -261,6 +261,23 @@ def test_an_occupied_folder_is_refused_and_left_alone(settings, tmp_path: Path) 
     assert all(torch.equal(before[name], tensor) for name, tensor in final_tensors(tmp_path / "run").items())
 
 
+def test_overwriting_keeps_the_old_run_until_the_new_one_stands(settings, tmp_path: Path, monkeypatch) -> None:
+    train(settings(epochs=1), tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+
+    def disk_is_full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cryosphere.training.train.write_star", disk_is_full)
+    with pytest.raises(OSError, match="No space"):
+        train(settings(epochs=1, seed=9), tmp_path / "run", existing="overwrite")
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+    monkeypatch.undo()
+    train(settings(epochs=1, seed=9), tmp_path / "run", existing="overwrite")
+    assert RunDirectory(tmp_path / "run").read_config().training.seed == 9
+    assert not [path for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
+
+
 def test_resuming_with_changed_settings_names_the_key(settings, tmp_path: Path) -> None:
     train(settings(epochs=1), tmp_path / "run")
     with pytest.raises(ConfigError, match=r"training\.learning_rate: 0\.001 → 0\.5"):

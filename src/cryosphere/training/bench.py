@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim import AdamW
 
 from cryosphere import __version__
+from cryosphere.errors import ConfigError
 from cryosphere.fourier import to_spectrum
 from cryosphere.imaging.ctf import CtfParameters
 from cryosphere.imaging.grid import ImageGrid
@@ -22,7 +24,16 @@ from cryosphere.model.lifting import LiftingGrid
 from cryosphere.model.vae import HeterogeneityModel, Weights
 from cryosphere.structures.beads import Beads
 from cryosphere.training.build import build_model, find_device
+from cryosphere.training.config import TrainingSettings
 from cryosphere.training.configure import configure
+
+_FORWARD = {
+    "inference": "encode",
+    "structures": "decode and deform",
+    "generative": "project and CTF",
+    "correlate": "compare",
+}
+"""Methods of the model, in the order in which a step calls them, and the stage that ends with each."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,7 @@ class BenchSettings:
 
 @dataclass(frozen=True)
 class Speed:
-    """Median times of one training step (encode, decode, deform, project, compare, go back, update)."""
+    """Median times of one training step (encode, decode, deform, project, compare, go back, clip, update)."""
 
     images_per_second: float
     step_ms: float
@@ -72,21 +83,23 @@ def bench(settings: BenchSettings, *, device: str = "auto") -> Bench:
     """Time a training step on made-up data of the given size. Images are in memory: reading them is not included.
 
     Raises:
-        InputError: if there is no such device, or more segments than residues.
+        InputError: if there is no such device, or for a size that is no size.
     """
+    _check(settings)
     place = find_device(device)
-    model, batch = _problem(settings, place)
+    model, batch, training = _problem(settings, place)
+    step = _Step(model, batch, training)
     grid = ImageGrid(settings.box, settings.pixel_size)
     fast, literal = model.projector, ReferenceProjector(grid)
     speeds: dict[str, Speed] = {}
     stages: dict[str, float] = {}
     for name, projector in (("spread", fast), ("reference", literal)):
         model.projector = projector
-        step = _median(lambda: _step(model, batch, settings.seed), settings.repeats, place)
+        whole = _median(step.run, settings.repeats, place)
         projection = _median(_projection(projector, model, batch), settings.repeats, place)
-        speeds[name] = Speed(settings.batch_size / step, 1e3 * step, 1e3 * projection)
+        speeds[name] = Speed(settings.batch_size / whole, 1e3 * whole, 1e3 * projection)
         if name == "spread":
-            stages = _stages(model, batch, settings, place)
+            stages = _stages(step, settings.repeats)
     return Bench(
         settings=settings,
         device=torch.cuda.get_device_name() if place.type == "cuda" else "cpu",
@@ -102,8 +115,22 @@ def bench(settings: BenchSettings, *, device: str = "auto") -> Bench:
     )
 
 
-def _problem(settings: BenchSettings, device: torch.device) -> tuple[HeterogeneityModel, Batch]:
-    """A model of a globule of residues, and images of noise."""
+def _check(settings: BenchSettings) -> None:
+    least = {"box": 8, "residues": 2, "segments": 1, "batch_size": 1, "repeats": 1}
+    for name, smallest in least.items():
+        if getattr(settings, name) < smallest:
+            option = "--" + name.replace("_", "-")
+            raise ConfigError(f"{option} is {getattr(settings, name)}; it must be at least {smallest}")
+    if settings.segments > settings.residues:
+        raise ConfigError(
+            f"{settings.segments} segments of {settings.residues} residues: --segments must not exceed --residues"
+        )
+    if not (settings.pixel_size > 0 and math.isfinite(settings.pixel_size)):
+        raise ConfigError(f"pixels of {settings.pixel_size} Å: the pixel size must be positive")
+
+
+def _problem(settings: BenchSettings, device: torch.device) -> tuple[HeterogeneityModel, Batch, TrainingSettings]:
+    """A model of a globule of residues, images of noise, and how training would go."""
     generator = np.random.default_rng(settings.seed)
     beads = _globule(settings, generator)
     config = configure(
@@ -119,7 +146,7 @@ def _problem(settings: BenchSettings, device: torch.device) -> tuple[Heterogenei
     points = len(LiftingGrid.around(beads.positions, config.encoder.grid).points)
     images = to_spectrum(torch.randn(count, settings.box, settings.box))
     batch = Batch(torch.arange(count), images, rotations, ctf, torch.randn(count, points))
-    return model.train(), batch.to(device)
+    return model.train(), batch.to(device), config.training
 
 
 def _globule(settings: BenchSettings, generator: np.random.Generator) -> Beads:
@@ -143,12 +170,58 @@ def _globule(settings: BenchSettings, generator: np.random.Generator) -> Beads:
     )
 
 
-def _step(model: HeterogeneityModel, batch: Batch, seed: int) -> None:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    generator = torch.Generator(batch.rotations.device).manual_seed(seed)
-    model(batch, Weights(), generator).total.backward()
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+class _Step:
+    """One step of training, over and over on the same batch, with training's default optimiser and clipping."""
+
+    def __init__(self, model: HeterogeneityModel, batch: Batch, settings: TrainingSettings) -> None:
+        self.model = model
+        self.batch = batch
+        self.settings = settings
+        self.device = batch.rotations.device
+        self.optimizer = AdamW(
+            model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        )
+        self.generator = torch.Generator(self.device)
+
+    def run(self, lap: Callable[[str], None] = lambda stage: None) -> None:
+        """Take the step; `lap` is called at the end of each stage after the forward ones."""
+        self.generator.manual_seed(self.settings.seed)
+        losses = self.model(self.batch, Weights(), self.generator)
+        lap("compare")
+        self.optimizer.zero_grad(set_to_none=True)
+        losses.total.backward()
+        lap("backward")
+        if self.settings.gradient_clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip)
+        self.optimizer.step()
+        lap("update")
+
+    def laps(self) -> dict[str, float]:
+        """Take the step, waiting for the device after each stage: milliseconds of the stages, which add up to it."""
+        found = dict.fromkeys((*_FORWARD.values(), "backward", "update"), 0.0)
+        last = [_now(self.device)]
+
+        def lap(stage: str) -> None:
+            now = _now(self.device)
+            found[stage] += 1e3 * (now - last[0])
+            last[0] = now
+
+        def followed_by_lap(method: Callable[..., object], stage: str) -> Callable[..., object]:
+            def call(*arguments: object) -> object:
+                result = method(*arguments)
+                lap(stage)
+                return result
+
+            return call
+
+        for method, stage in _FORWARD.items():
+            setattr(self.model, method, followed_by_lap(getattr(self.model, method), stage))
+        try:
+            self.run(lap)
+        finally:
+            for method in _FORWARD:
+                delattr(self.model, method)
+        return found
 
 
 def _projection(projector: Projector, model: HeterogeneityModel, batch: Batch) -> Callable[[], object]:
@@ -161,40 +234,28 @@ def _projection(projector: Projector, model: HeterogeneityModel, batch: Batch) -
     return run
 
 
-def _stages(model: HeterogeneityModel, batch: Batch, settings: BenchSettings, device: torch.device) -> dict[str, float]:
-    """Time of each stage forward, in ms, from longer and longer pieces of the step; the rest is going back."""
-    with torch.no_grad():
-        membership = model.segmentation(draw=False)
-        z = model.inference(batch).mean
-        positions, _ = model.structures(z, membership)
-        predicted = model.generative(positions, batch)
-        pieces: dict[str, Callable[[], object]] = {
-            "encode": lambda: model.inference(batch),
-            "decode and deform": lambda: model.structures(z, model.segmentation(draw=False)),
-            "project and CTF": lambda: model.generative(positions, batch),
-            "compare": lambda: model.correlate(predicted, batch),
-        }
-        times = {name: 1e3 * _median(piece, settings.repeats, device) for name, piece in pieces.items()}
-    whole = 1e3 * _median(lambda: _step(model, batch, settings.seed), settings.repeats, device)
-    times["backward and update"] = whole - sum(times.values())
-    return times
+def _stages(step: _Step, repeats: int) -> dict[str, float]:
+    """Milliseconds of each stage of one step, the one of median length, after one that does not count."""
+    step.laps()
+    steps = sorted((step.laps() for _ in range(repeats)), key=lambda laps: sum(laps.values()))
+    return steps[len(steps) // 2]
 
 
 def _median(run: Callable[[], object], repeats: int, device: torch.device) -> float:
     """Median seconds of a call, after one that does not count."""
     times = []
     for _ in range(repeats + 1):
-        _wait(device)
-        began = time.perf_counter()
+        began = _now(device)
         run()
-        _wait(device)
-        times.append(time.perf_counter() - began)
+        times.append(_now(device) - began)
     return float(np.median(times[1:]))
 
 
-def _wait(device: torch.device) -> None:
+def _now(device: torch.device) -> float:
+    """Seconds on a clock, once the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def table(result: Bench) -> str:

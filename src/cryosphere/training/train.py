@@ -6,6 +6,7 @@ import hashlib
 import logging
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
@@ -111,8 +112,7 @@ def _prepare(
     base = mean_base_correlation(images, inputs.atomic_model, inputs.config.beads.sigma)
     model.running_correlation.fill_(max(base, 0.01))
     if existing != "resume":
-        run.remove()
-        _write_inputs(run, inputs, _facts(inputs, base, images.path, lifted))
+        _begin(run, inputs, _facts(inputs, base, images.path, lifted))
     _describe(inputs, images.box, images.pixel_size, model, base)
     return Trainer(model, ParticleLoader(images, lifted, device), inputs.config, run, fabric)
 
@@ -185,18 +185,20 @@ def _facts(inputs: Inputs, base: float, images: Path, features: Path | None) -> 
     )
 
 
-def _write_inputs(run: RunDirectory, inputs: Inputs, facts: RunFacts) -> None:
+def _begin(run: RunDirectory, inputs: Inputs, facts: RunFacts) -> None:
+    """Write a new run's inputs, and only when all are written put them in the place of an earlier run's files."""
     table = inputs.stacks.located()
     optics = tuple(replace(group, box=inputs.stacks.box) for group in table.optics)
     run.root.mkdir(parents=True, exist_ok=True)
-    try:
-        run.write_facts(facts)  # the first of the files: it marks the folder as a run
-        write_model(run.model_path, inputs.atomic_model)
-        write_star(run.particles_path, replace(table, optics=optics))
-        run.write_config(inputs.config)
-    except BaseException:
+    with TemporaryDirectory(prefix=".new-", dir=run.root) as folder:
+        new = RunDirectory(Path(folder))
+        write_model(new.model_path, inputs.atomic_model)
+        write_star(new.particles_path, replace(table, optics=optics))
+        new.write_config(inputs.config)
+        new.write_facts(facts)
         run.remove()
-        raise
+        for path in (new.facts_path, new.model_path, new.particles_path, new.config_path):
+            path.replace(run.root / path.name)  # the facts first: they mark the folder as a run
 
 
 def _describe(inputs: Inputs, box: int, pixel_size: float, model: HeterogeneityModel, base: float) -> None:
