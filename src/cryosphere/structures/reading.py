@@ -162,6 +162,7 @@ def _keep_first_model(path: Path, structure: gemmi.Structure) -> None:
 def _correct_elements(path: Path, structure: gemmi.Structure) -> None:
     examples: list[str] = []
     count = 0
+    level = logging.INFO  # missing elements are common; wrong ones are worth a warning
     for chain in structure[0]:
         for residue in chain:
             name = residue.name
@@ -172,8 +173,10 @@ def _correct_elements(path: Path, structure: gemmi.Structure) -> None:
                     element = chemistry.element_guess(atom.name)
                 if element is not None and element.atomic_number != stated.atomic_number:
                     count += 1
+                    level = logging.WARNING if stated.atomic_number else level
                     if len(examples) < 3:
                         examples.append(f"{name} {residue.seqid} {atom.name}: {stated.name} -> {element.name}")
                     atom.element = element
     if count:
-        logger.warning("%s: elements of %d atoms were taken from their names (%s)", path, count, "; ".join(examples))
+        shown = "; ".join(examples)
+        logger.log(level, "%s: elements of %d atoms were taken from their names (%s)", path, count, shown)
