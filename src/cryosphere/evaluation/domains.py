@@ -52,6 +52,8 @@ def _parse(truth: Truth, named: Sequence[str]) -> list[Domain]:
         name, equals, ranges = text.partition("=")
         if not equals or not name or not ranges:
             raise ConfigError(f"--domain takes NAME=CHAIN:FIRST-LAST,… or NAME=rest, found {text!r}")
+        if name in masks:
+            raise ConfigError(f"--domain {name} is given twice; put all its residues into one: {name}=A:1-9,A:20-29")
         masks[name] = None if ranges == "rest" else _select(truth, ranges)
     taken = np.zeros(len(truth.chain), dtype=np.bool_)
     for mask in masks.values():

@@ -16,6 +16,7 @@ from cryosphere.errors import InputError
 from cryosphere.evaluation import measures
 from cryosphere.evaluation.domains import Domain, domains_of
 from cryosphere.evaluation.oracle import conformation_posteriors, spread_candidates
+from cryosphere.evaluation.overlap import Cover, FoundSegment, assign, boundaries, covers, found_segments
 from cryosphere.files import write_text
 from cryosphere.particles.stacks import ImageStacks
 from cryosphere.progress import SILENT, Progress
@@ -57,7 +58,9 @@ class Evaluation:
     base_deviation: float  # Å, of the unmoved base structure
     base_aligned_deviation: float
     agreements: list[Agreement]
-    segments: list[dict[str, Any]]  # residues of each learned segment and the true domain they fall in
+    segments: list[FoundSegment]
+    covers: list[Cover]  # the same, domain by domain
+    boundaries: list[tuple[str, int]]  # (chain, residue) after which the chain passes into another segment
 
 
 def evaluate(
@@ -91,19 +94,37 @@ def evaluate(
     groups = domains_of(known, domains)
     latents = model.encode(progress=progress).mean
     sample = np.unique(np.linspace(0, len(latents) - 1, min(oracle_images, len(latents))).astype(np.int64))
-    posteriors, candidates = None, spread_candidates(known, ORACLE_CANDIDATES)
-    if oracle_images:
-        posteriors = conformation_posteriors(known, ImageStacks(model.table), sample, candidates, progress)
+    oracle = _ask_oracle(known, model, sample, progress) if oracle_images else None
     deviations, predicted = _collect(model, known, latents, _figures(known, groups), progress)
     agreements = []
     for (name, unit, figure), values in zip(_figures(known, groups), predicted, strict=True):
         of_conformation = _in_chunks(figure, known.conformations)
-        oracle = None if posteriors is None else posteriors @ of_conformation[candidates]
+        best = None if oracle is None else oracle.posteriors @ of_conformation[oracle.candidates]
         true = of_conformation[known.conformation_index]
-        agreements.append(_agreement(name, unit, values, true, oracle, sample))
-    result = Evaluation(len(latents), *deviations, agreements, _segments(model, known, groups))
+        agreements.append(_agreement(name, unit, values, true, best, sample))
+    beads, assignment = model.atomic_model.beads, assign(model.membership())
+    result = Evaluation(
+        len(latents),
+        *deviations,
+        agreements,
+        found_segments(beads, assignment, groups),
+        covers(beads, assignment, groups),
+        boundaries(beads, assignment),
+    )
     write_text(model.run.root / "evaluation.json", json.dumps(_plain(asdict(result)), indent=2) + "\n")
     return result
+
+
+@dataclass(frozen=True)
+class _Oracle:
+    posteriors: NDArray[np.float64]  # (images, candidates)
+    candidates: NDArray[np.int64]
+
+
+def _ask_oracle(truth: Truth, model: TrainedModel, sample: NDArray[np.int64], progress: Progress) -> _Oracle:
+    candidates = spread_candidates(truth, ORACLE_CANDIDATES)
+    stacks = ImageStacks(model.table)
+    return _Oracle(conformation_posteriors(truth, stacks, sample, candidates, model.device, progress), candidates)
 
 
 def _require_same_data(model: TrainedModel, truth: Truth) -> None:
@@ -206,30 +227,6 @@ def _agreement(
         true_range=spread(true),
         predicted_range=spread(predicted),
     )
-
-
-def _segments(model: TrainedModel, truth: Truth, groups: Sequence[Domain]) -> list[dict[str, Any]]:
-    """Each non-empty segment: its residues, and how many of them lie in each true domain."""
-    membership = model.membership()
-    strongest = np.where(membership.sum(1) > 0, membership.argmax(1), -1)
-    result = []
-    for segment in range(membership.shape[1]):
-        inside = strongest == segment
-        if inside.any():
-            chains = {c: truth.residue_number[inside & (truth.chain == c)] for c in np.unique(truth.chain[inside])}
-            ranges = [f"{chain}:{numbers.min()}-{numbers.max()}" for chain, numbers in chains.items()]
-            shares = {group.name: int((inside & group.mask).sum()) for group in groups}
-            last = int(truth.residue_number[inside][-1])
-            result.append(
-                {
-                    "segment": segment + 1,
-                    "residues": int(inside.sum()),
-                    "ranges": ranges,
-                    "last": last,
-                    "domains": shares,
-                }
-            )
-    return result
 
 
 def _plain(value: Any) -> Any:

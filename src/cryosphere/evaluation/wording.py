@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cryosphere.evaluation.evaluate import Agreement, Evaluation
+from cryosphere.evaluation.overlap import Cover, FoundSegment
+
+MOST_RANGES = 6  # listed; of more, the first ones
 
 
 def describe(evaluation: Evaluation) -> str:
     """A few lines that say how well the structures agree with the truth, and which segments were found."""
-    lines = [
-        f"{evaluation.images} images: predicted structures deviate from the true ones by "
-        f"{evaluation.deviation:.2f} Å ({evaluation.aligned_deviation:.2f} Å after superposition); the unmoved base "
-        f"structure by {evaluation.base_deviation:.2f} Å ({evaluation.base_aligned_deviation:.2f} Å).",
-        *(_sentence(agreement) for agreement in evaluation.agreements),
-        "Segments found:",
-    ]
-    for segment in evaluation.segments:
-        where = ", ".join(segment["ranges"])
-        domains = ", ".join(f"{count} of {name}" for name, count in segment["domains"].items() if count)
-        lines.append(f"  {segment['segment']:>2}: {segment['residues']} residues, {where} ({domains or 'no domain'})")
-    return "\n".join(lines)
+    return "\n".join(
+        [
+            f"{evaluation.images} images: predicted structures deviate from the true ones by "
+            f"{evaluation.deviation:.2f} Å ({evaluation.aligned_deviation:.2f} Å after superposition); the unmoved "
+            f"base structure by {evaluation.base_deviation:.2f} Å ({evaluation.base_aligned_deviation:.2f} Å).",
+            *(_agreement(agreement) for agreement in evaluation.agreements),
+            "Segments found:",
+            *(_segment(segment) for segment in evaluation.segments),
+            *(_cover(cover) for cover in evaluation.covers),
+        ]
+    )
 
 
-def _sentence(agreement: Agreement) -> str:
+def _segment(segment: FoundSegment) -> str:
+    domains = ", ".join(f"{count} of {name}" for name, count in segment.domains.items() if count)
+    where = _listed(segment.ranges)
+    return f"  {segment.segment:>2}: {_residues(segment.residues)}, {where} ({domains or 'of no domain'})"
+
+
+def _cover(cover: Cover) -> str:
+    domain = f"{cover.name} ({_listed(cover.ranges)}; {_residues(cover.residues)})"
+    if not cover.segments:
+        return f"{domain} is covered by no segment."
+    held = "all of it" if cover.held == cover.residues else f"{cover.held} of its residues"
+    others = cover.segment_residues - cover.held
+    return f"{domain}: {held} in {_numbered(cover.segments)} ({_listed(cover.segment_ranges)}), " + (
+        f"which also {_has(cover.segments)} {_residues(others)} of others." if others else "and nothing else."
+    )
+
+
+def _agreement(agreement: Agreement) -> str:
     text = (
         f"{agreement.name}: correlation of predicted with true {agreement.correlation:.3f}, mean error "
         f"{agreement.mean_error:.2f} {agreement.unit} (true range {_range(agreement.true_range)}, predicted "
@@ -37,3 +58,22 @@ def _sentence(agreement: Agreement) -> str:
 
 def _range(values: tuple[float, float]) -> str:
     return f"{values[0]:.1f} to {values[1]:.1f}"
+
+
+def _residues(count: int) -> str:
+    return "1 residue" if count == 1 else f"{count} residues"
+
+
+def _has(segments: Sequence[int]) -> str:
+    return "has" if len(segments) == 1 else "have"
+
+
+def _numbered(segments: Sequence[int]) -> str:
+    if len(segments) == 1:
+        return f"segment {segments[0]}"
+    return f"segments {', '.join(map(str, segments[:-1]))} and {segments[-1]}"
+
+
+def _listed(ranges: Sequence[str]) -> str:
+    more = len(ranges) - MOST_RANGES
+    return ", ".join(ranges[:MOST_RANGES]) + (f" and {more} more" if more > 0 else "")

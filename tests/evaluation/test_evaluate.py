@@ -1,0 +1,133 @@
+"""A run against the truth it was simulated from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cryosphere.errors import ConfigError, InputError
+from cryosphere.evaluation import evaluate as evaluation
+from cryosphere.evaluation.domains import domains_of
+from cryosphere.evaluation.evaluate import evaluate
+from cryosphere.evaluation.wording import describe
+from cryosphere.training.trained import TrainedModel
+
+NAMED = ["TOP=A:61-100", "CORE=rest"]
+
+
+def refused(run, data, tmp_path, **changes):
+    replace(data.truth, **changes).save(tmp_path / "truth.npz")
+    with pytest.raises(InputError) as found:
+        evaluate(run, tmp_path / "truth.npz", oracle_images=0, device="cpu")
+    return str(found.value)
+
+
+def test_an_evaluation_says_how_far_structures_are_from_the_truth(run, data):
+    found = evaluate(run, data.truth_path, domains=NAMED, oracle_images=30, device="cpu")
+    model = TrainedModel.load(run, device="cpu")
+    predicted = model.bead_positions(model.encode().mean)
+    true = data.truth.conformations[data.truth.conformation_index]
+    assert found.images == 100
+    assert found.deviation == pytest.approx(np.sqrt(((predicted - true) ** 2).sum(-1).mean(-1)).mean(), rel=1e-5)
+    unmoved = np.sqrt(((data.truth.base_positions - true) ** 2).sum(-1).mean(-1)).mean()
+    assert found.base_deviation == pytest.approx(unmoved, rel=1e-5)
+    distance, angle = found.agreements
+    assert (distance.name, angle.name) == ("TOP-CORE distance", "TOP-CORE angle")
+    simulated = np.degrees(data.truth.parameters[data.truth.conformation_index, 0])
+    assert angle.true_range == pytest.approx(tuple(np.percentile(simulated, [1, 99])), abs=1e-2)  # float32 positions
+    assert angle.oracle_images == 30
+    assert angle.oracle_correlation > 0.95  # signal as strong as noise: the conformation is plain to see
+    assert sum(segment.residues for segment in found.segments) == 100
+    assert "TOP (A:61-100; 40 residues)" in describe(found)
+
+
+def test_evaluation_json_holds_what_was_found(run, data):
+    found = evaluate(run, data.truth_path, oracle_images=5, device="cpu")
+    written = json.loads((run / "evaluation.json").read_text())
+    assert written["deviation"] == pytest.approx(found.deviation)
+    assert [one["name"] for one in written["agreements"]] == [
+        "domain 1-rest distance",
+        "domain 1-rest angle",
+    ]
+    assert set(written["segments"][0]) == {"segment", "residues", "ranges", "domains"}
+    assert [tuple(one) for one in written["boundaries"]] == found.boundaries
+
+
+def test_a_figure_that_does_not_vary_has_no_correlation_and_null_in_the_file(run, data):
+    """Both groups lie in the domain that stays."""
+    found = evaluate(run, data.truth_path, domains=["ONE=1-20", "TWO=30-50"], oracle_images=0, device="cpu")
+    assert np.isnan(found.agreements[0].correlation)
+    text = (run / "evaluation.json").read_text()
+    assert "NaN" not in text
+    assert json.loads(text)["agreements"][0]["correlation"] is None
+
+
+def test_an_oracle_that_is_not_asked_costs_nothing(run, data, monkeypatch):
+    def unwanted(*_):
+        raise AssertionError("no oracle was asked for")
+
+    monkeypatch.setattr(evaluation, "spread_candidates", unwanted)
+    monkeypatch.setattr(evaluation, "conformation_posteriors", unwanted)
+    found = evaluate(run, data.truth_path, oracle_images=0, device="cpu")
+    assert [(a.oracle_correlation, a.oracle_images) for a in found.agreements] == [(None, 0)] * 2
+    assert "best possible" not in describe(found)
+
+
+def test_a_truth_of_other_images_is_refused(run, data, tmp_path):
+    assert "other images" in refused(run, data, tmp_path, rotations=data.truth.rotations[::-1])
+
+
+def test_a_truth_of_another_number_of_images_is_refused(run, data, tmp_path):
+    fewer = {name: getattr(data.truth, name)[:50] for name in ("rotations", "shifts", "conformation_index")}
+    assert "100 images" in refused(run, data, tmp_path, **fewer)
+
+
+def test_a_truth_of_another_protein_is_refused(run, data, tmp_path):
+    assert "residue 1" in refused(run, data, tmp_path, residue_number=data.truth.residue_number + 1)
+
+
+def test_fewer_than_no_oracle_images_are_refused(run, data):
+    with pytest.raises(InputError, match="-1 images"):
+        evaluate(run, data.truth_path, oracle_images=-1)
+
+
+@pytest.mark.parametrize(
+    ("named", "says"),
+    [
+        (["LID"], "NAME=CHAIN:FIRST-LAST"),
+        (["=A:1-9", "CORE=rest"], "NAME=CHAIN:FIRST-LAST"),
+        (["LID=", "CORE=rest"], "NAME=CHAIN:FIRST-LAST"),
+        (["LID=A:1-x:2", "CORE=rest"], "cannot read the residue range"),
+        (["LID=A:500-600", "CORE=rest"], "no residue of the model lies in 'A:500-600' (chains: A)"),
+        (["LID=B:1-50", "CORE=rest"], "no residue of the model lies in 'B:1-50'"),
+        (["LID=A:1-2", "CORE=rest"], "LID has 2 residues"),
+        (["LID=A:1-50"], "at least two"),
+        (["LID=A", "CORE=rest"], "CORE has 0 residues"),
+        (["LID=A:1-50", "LID=A:60-70", "CORE=rest"], "LID is given twice"),
+    ],
+)
+def test_domains_that_cannot_be_understood_are_refused(data, named, says):
+    with pytest.raises(ConfigError) as found:
+        domains_of(data.truth, named)
+    assert says in str(found.value)
+
+
+def test_domains_take_several_ranges_negative_numbers_and_the_rest(data):
+    truth = replace(data.truth, residue_number=np.arange(-5, 95))
+    lid, core = domains_of(truth, ["LID=A:-3-4,20-29", "CORE=rest"])
+    assert truth.residue_number[lid.mask].tolist() == [*range(-3, 5), *range(20, 30)]
+    assert (core.mask == ~lid.mask).all()
+
+
+def test_by_default_the_domains_are_those_of_the_simulation(data):
+    moved, rest = domains_of(data.truth, [])
+    assert (moved.name, rest.name) == ("domain 1", "rest")
+    assert data.truth.residue_number[moved.mask].tolist() == list(range(61, 101))
+
+
+def test_a_trajectory_names_no_domains(data):
+    with pytest.raises(ConfigError, match="names no domains"):
+        domains_of(replace(data.truth, domain=np.full(100, -1)), [])
