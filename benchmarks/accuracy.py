@@ -108,7 +108,7 @@ def segments_of(trials: Sequence[Trial]) -> str:
     """The learned segments of each seed, by residue numbers."""
     lines = []
     for trial in trials:
-        parts = "; ".join(", ".join(r.lstrip(":") for r in s["ranges"]) for s in trial.evaluation.segments)
+        parts = "; ".join(", ".join(r.lstrip(":") for r in s.ranges) for s in trial.evaluation.segments)
         lines.append(f"Segments, seed {trial.seed}: {parts}.")
     return "\n\n".join(lines)
 
@@ -141,7 +141,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     if options.experiment == "demo":
-        run, names = the_demo(options.images or 10_000), ["domain 1-rest angle", "domain 1-rest distance"]
+        run, names = the_demo(options.images or 10_000), ["domain 2-domain 1 angle", "domain 2-domain 1 distance"]
         name, command = "demo", "python benchmarks/accuracy.py demo"
     else:
         if options.data is None:

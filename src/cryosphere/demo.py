@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryosphere.analysis.analyze import analyze
-from cryosphere.errors import RunError
+from cryosphere.errors import ConfigError, RunError
 from cryosphere.evaluation.evaluate import Evaluation, evaluate
 from cryosphere.evaluation.wording import describe
 from cryosphere.progress import SILENT, Progress
@@ -37,7 +37,10 @@ log = logging.getLogger(__name__)
 LARGEST_ANGLE = 60.0  # degrees by which the hinge opens
 SEGMENTS = 4
 EPOCHS = 12
+FEWEST_IMAGES = 100
+NAMES = ("domain 1", "domain 2")  # the second one moves
 SETTINGS = "simulation.yaml"
+HEADING = "what `cryosphere demo` simulates; see `cryosphere simulate`"
 
 
 @dataclass(frozen=True)
@@ -57,36 +60,61 @@ def demo(outdir: str | Path, *, images: int = 10_000, seed: int = 0, progress: P
     A demo that already lies in `outdir` is replaced. Returns None if Ctrl-C or SIGTERM stopped the training.
 
     Raises:
-        RunError: if `outdir` holds something else.
+        ConfigError: for too few images or an unusable seed; nothing is touched then.
+        RunError: if `outdir` holds something else, or cannot be written to.
     """
     began = time.monotonic()
     folder = Path(outdir)
-    _clear(folder)
+    _check(images, seed)
     protein = two_domain_protein(seed)
     config = _describe_simulation(protein, folder / "protein.cif", images, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_model(folder / "protein.cif", protein.model)
+    _clear(folder)
     relative = config.model_copy(update={"model": Path("protein.cif")})
-    write_yaml(folder / SETTINGS, relative, heading="what `cryosphere demo` simulates; see `cryosphere simulate`")
+    write_yaml(folder / SETTINGS, relative, heading=HEADING)  # first: it tells that this is a demo, even a broken one
+    write_model(folder / "protein.cif", protein.model)
     data = simulate(config, folder / "data", progress=progress)
     run = folder / "run"
     settings = configure(particles=[data.particles], model=data.model, segments=SEGMENTS, epochs=EPOCHS, seed=seed)
     if train(settings, run, progress=progress) == "stopped":
         return None
     report = analyze(run, progress=progress) / "report.html"
-    evaluation = evaluate(run, data.truth_path, oracle_images=500, progress=progress)
+    domains = [f"{name}=A:{first}-{last}" for name, (first, last) in zip(NAMES, protein.domains, strict=True)]
+    # the second comes first: its turn against the first one is measured
+    evaluation = evaluate(run, data.truth_path, domains=domains[::-1], oracle_images=500, progress=progress)
     seconds = time.monotonic() - began
     return Demo(evaluation, report, run, seconds, _in_words(evaluation, protein, folder, seconds))
 
 
+def _check(images: int, seed: int) -> None:
+    if images < FEWEST_IMAGES:
+        raise ConfigError(f"{images} images asked for; the demo needs at least {FEWEST_IMAGES} (--images)")
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"the seed is {seed}; it must be a whole number from 0 to 2^63 - 1 (--seed)")
+
+
 def _clear(folder: Path) -> None:
-    """Remove an earlier demo, and nothing else."""
-    if not folder.exists() or not any(folder.iterdir()):
+    """Make the folder, and remove an earlier demo from it, and nothing else."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        occupied = any(folder.iterdir())
+    except FileExistsError:
+        raise RunError(f"{folder} is a file, not a folder; choose another --outdir") from None
+    except OSError as error:
+        raise RunError(f"cannot write to {folder}: {error.strerror or error}; choose another --outdir") from error
+    if not occupied:
         return
-    if not (folder / SETTINGS).is_file():
+    if not _is_demo(folder):
         raise RunError(f"{folder} holds something other than a demo; choose another --outdir")
     for name in ("data", "run", "cryosphere-cache"):
         shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _is_demo(folder: Path) -> bool:
+    """Whether the settings of a demo lie here; `cryosphere simulate` writes a file of the same name."""
+    try:
+        return (folder / SETTINGS).read_text(encoding="utf-8").startswith(f"# {HEADING}\n")
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _describe_simulation(protein: TwoDomainProtein, model: Path, images: int, seed: int) -> SimulationConfig:
@@ -106,15 +134,15 @@ def _describe_simulation(protein: TwoDomainProtein, model: Path, images: int, se
 
 def _in_words(evaluation: Evaluation, protein: TwoDomainProtein, folder: Path, seconds: float) -> str:
     (first, hinge), (after, last) = protein.domains
-    boundaries = [segment["last"] for segment in evaluation.segments[:-1]]
-    nearest = min(boundaries, key=lambda number: abs(number - hinge), default=None)
+    nearest = min((after for _, after in evaluation.boundaries), key=lambda number: abs(number - hinge), default=None)
     found = (
         f"A boundary between segments lies after residue {nearest}."
         if nearest is not None
         else "No boundary was found: everything is one segment."
     )
+    still, moving = NAMES
     return (
-        f"The protein: domain 1 is residues {first}-{hinge}, domain 2 residues {after}-{last}; domain 2 turns by 0 to "
+        f"The protein: {still} is residues {first}-{hinge}, {moving} residues {after}-{last}; {moving} turns by 0 to "
         f"{LARGEST_ANGLE:.0f} degrees about a hinge between them.\n{found}\n{describe(evaluation)}\n"
         f"The report: {folder / 'run' / 'analysis' / 'report.html'}\n"
         f"The structures along the motion, for ChimeraX: {folder / 'run' / 'analysis' / 'traversals'}\n"
