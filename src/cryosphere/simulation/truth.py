@@ -72,7 +72,10 @@ def load_truth(path: str | Path) -> Truth:
         reason = error.strerror or error
         raise InputError(f"{path}: cannot be read as the truth of a simulation: {reason}") from error
     except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read as the truth.npz of `cryosphere simulate`: {error}") from error
+        raise InputError(
+            f"{path}: cannot be read as the truth of a simulation: it is not the archive that `cryosphere simulate` "
+            "writes as truth.npz, or it is damaged"
+        ) from error
     except KeyError as error:
         raise InputError(f"{path}: {error.args[0]}; expected the truth.npz of `cryosphere simulate`") from None
     truth = Truth(**{name: v.item() if types[name] in (int, float) else v for name, v in values.items()})
