@@ -19,7 +19,7 @@ from cryosphere.structures.neighbours import close_pairs
 WRONG_CALLS = {
     "an oblong image": lambda: fourier.to_spectrum(torch.zeros(3, 8, 10)),
     "points with four coordinates": lambda: rotate(torch.zeros(5, 4), torch.zeros(5, 4)),
-    "poses that are no rotations": lambda: seen_from(torch.zeros(2, 5, 3), torch.zeros(2, 3, 4)),
+    "poses of another number of images": lambda: seen_from(torch.zeros(2, 5, 3), torch.zeros(4, 3, 3)),
     "a base structure of other residues": lambda: continuity(
         torch.zeros(2, 5, 3), torch.zeros(6, 3), torch.zeros(1, 2, dtype=torch.int64)
     ),

@@ -12,7 +12,9 @@ from cryosphere.imaging.grid import ImageGrid
 from cryosphere.imaging.projection import Projector, SpreadProjector
 
 
-def seen_from(positions: Float[Tensor, "*#n beads 3"], rotations: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n beads 2"]:
+def seen_from(
+    positions: Float[Tensor, "beads 3"] | Float[Tensor, "#n beads 3"], rotations: Float[Tensor, "n 3 3"]
+) -> Float[Tensor, "n beads 2"]:
     """Where beads appear, in Å from the particle's centre: (A r)_xy, the projection running along z.
 
     `positions` may be one structure (beads, 3) for all particles or one each (n, beads, 3).
@@ -21,8 +23,8 @@ def seen_from(positions: Float[Tensor, "*#n beads 3"], rotations: Float[Tensor, 
 
 
 def particle_spectra(
-    positions: Float[Tensor, "*#n beads 3"],
-    amplitudes: Float[Tensor, "*#n beads"],
+    positions: Float[Tensor, "beads 3"] | Float[Tensor, "#n beads 3"],
+    amplitudes: Float[Tensor, " beads"] | Float[Tensor, "#n beads"],
     rotations: Float[Tensor, "n 3 3"],
     projector: Projector,
 ) -> Complex[Tensor, "n box half"]:
@@ -31,8 +33,8 @@ def particle_spectra(
 
 
 def particle_images(
-    positions: Float[Tensor, "*#n beads 3"],
-    amplitudes: Float[Tensor, "*#n beads"],
+    positions: Float[Tensor, "beads 3"] | Float[Tensor, "#n beads 3"],
+    amplitudes: Float[Tensor, " beads"] | Float[Tensor, "#n beads"],
     rotations: Float[Tensor, "n 3 3"],
     shifts: Float[Tensor, "n 2"],
     ctf: CtfParameters | None,

@@ -36,7 +36,7 @@ class Projector(Protocol):
     grid: ImageGrid
 
     def __call__(
-        self, xy: Float[Tensor, "n beads 2"], amplitudes: Float[Tensor, "*#n beads"]
+        self, xy: Float[Tensor, "n beads 2"], amplitudes: Float[Tensor, " beads"] | Float[Tensor, "#n beads"]
     ) -> Complex[Tensor, "n box half"]:
         """Spectra (see `cryosphere.fourier`) of the projections of beads at `xy` Å from the image's centre."""
         ...
@@ -56,7 +56,7 @@ class ReferenceProjector:
         self.factor = oversampling(grid, sigma)
 
     def __call__(
-        self, xy: Float[Tensor, "n beads 2"], amplitudes: Float[Tensor, "*#n beads"]
+        self, xy: Float[Tensor, "n beads 2"], amplitudes: Float[Tensor, " beads"] | Float[Tensor, "#n beads"]
     ) -> Complex[Tensor, "n box half"]:
         """Spectra of the projections; see `Projector`."""
         box, pixel = self.grid.box * self.factor, self.grid.pixel_size / self.factor
@@ -107,7 +107,7 @@ class SpreadProjector:
         return torch.as_tensor(ratio(rows)[:, None] * ratio(columns)[None, :], device=device, dtype=dtype)
 
     def __call__(
-        self, xy: Float[Tensor, "n beads 2"], amplitudes: Float[Tensor, "*#n beads"]
+        self, xy: Float[Tensor, "n beads 2"], amplitudes: Float[Tensor, " beads"] | Float[Tensor, "#n beads"]
     ) -> Complex[Tensor, "n box half"]:
         """Spectra of the projections; see `Projector`."""
         pixels = xy / self.fine_pixel + self.factor * (self.grid.box // 2)

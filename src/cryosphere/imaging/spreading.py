@@ -23,7 +23,7 @@ _SCALE = 1 / (math.cosh(_STEEPNESS) - 1)
 
 
 def spread(
-    pixels: Float[Tensor, "n beads 2"], amplitudes: Float[Tensor, "*#n beads"], box: int
+    pixels: Float[Tensor, "n beads 2"], amplitudes: Float[Tensor, " beads"] | Float[Tensor, "#n beads"], box: int
 ) -> Float[Tensor, "n box box"]:
     """Add each bead's kernel, times its amplitude, to an empty grid of box × box pixels.
 

@@ -120,7 +120,9 @@ class HeterogeneityModel(nn.Module):
         motions = self.decoder(z)
         return self.deform(self.positions, membership, motions, self.pivots(membership)), motions
 
-    def generative(self, positions: Float[Tensor, "*#n beads 3"], batch: Batch) -> Complex[Tensor, "n box half"]:
+    def generative(
+        self, positions: Float[Tensor, "beads 3"] | Float[Tensor, "#n beads 3"], batch: Batch
+    ) -> Complex[Tensor, "n box half"]:
         """Spectra of the noiseless images that these structures would give under the batch's poses and CTFs."""
         spectra = particle_spectra(positions, self.amplitudes, batch.rotations, self.projector)
         return spectra * contrast_transfer(batch.ctf, self.projector.grid)
