@@ -131,3 +131,11 @@ def test_by_default_the_domains_are_those_of_the_simulation(data):
 def test_a_trajectory_names_no_domains(data):
     with pytest.raises(ConfigError, match="names no domains"):
         domains_of(replace(data.truth, domain=np.full(100, -1)), [])
+
+
+@pytest.mark.parametrize("name", ["model.cif", "particles.mrcs", "simulation.yaml"])
+def test_another_file_of_the_simulation_is_no_truth_and_is_told_so_in_our_words(run, data, name):
+    with pytest.raises(InputError) as found:
+        evaluate(run, data.folder / name, oracle_images=0, device="cpu")
+    assert f"{name}: cannot be read as the truth of a simulation: it is not the archive" in str(found.value)
+    assert "pickle" not in str(found.value)
