@@ -223,6 +223,16 @@ def test_a_wrong_override(place, override, words):
     place.train("--set", override, **options).refuses(*words)
 
 
+@pytest.mark.parametrize("option", ["particles", "model"])
+def test_a_pipe_or_device_is_refused_instead_of_read_for_ever(place, option):
+    os.mkfifo(place / "pipe")
+    place.train(**{option: place / "pipe"}).refuses("pipe", "regular file")
+
+
+def test_a_low_pass_that_leaves_nothing_of_the_images_is_refused(place):
+    place.train("--set", "loss.low_pass=100").refuses("loss.low_pass is 100", "160 Å wide", "up to 40")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -48,6 +48,8 @@ def read_particles(paths: str | Path | Sequence[str | Path], *, poses: Poses = "
 
 
 def _is_cryosparc(path: Path) -> bool:
+    if path.exists() and not path.is_file():  # a pipe or a device could be read for ever
+        raise ParticleError(f"{path}: is not a regular file; expected a .star or .cs file.")
     try:
         with path.open("rb") as file:
             return file.read(len(_NPY_MAGIC)) == _NPY_MAGIC or path.suffix == ".cs"

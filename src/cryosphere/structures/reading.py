@@ -113,6 +113,8 @@ def _add_entity(structure: gemmi.Structure, residue: gemmi.Residue) -> None:
 
 
 def _file_bytes(path: Path) -> bytes:
+    if path.exists() and not path.is_file():  # a pipe or a device could be read for ever
+        raise StructureError(f"{path}: is not a regular file; {_EXPECTED}")
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:

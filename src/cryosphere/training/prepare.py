@@ -63,8 +63,26 @@ def read_inputs(config: Config) -> Inputs:
     stacks = ImageStacks(table, config.particles.datadir)
     atomic_model = read_model(config.model)
     check_inside_box(atomic_model, stacks.box, table.pixel_size)
+    config, notes = _completed(config, table, stacks, atomic_model)
+    correlations: dict[str, float] = {}
+    if config.images.contrast == "auto":
+        sample = sample_correlations(config, table, stacks, atomic_model)
+        correlations = {"white": float(sample.mean()), "black": -float(sample.mean())}
+        contrast, why = decide_contrast(sample)
+        config = config.model_copy(update={"images": config.images.model_copy(update={"contrast": contrast})})
+        notes.append(why)
+    for note in notes:
+        log.info("%s", note)
+    return Inputs(config, table, stacks, atomic_model, correlations, tuple(notes))
+
+
+def _completed(
+    config: Config, table: ParticleTable, stacks: ImageStacks, atomic_model: AtomicModel
+) -> tuple[Config, list[str]]:
+    """The settings with box, background and number of segments filled in, and the reasons for what was chosen."""
     notes: list[str] = []
-    images = config.images
+    images, segmentation = config.images, config.segmentation
+    side = stacks.box * table.pixel_size
     if images.box is None:
         box, why = default_box(stacks.box, table.pixel_size)
         images = images.model_copy(update={"box": box})
@@ -74,20 +92,14 @@ def read_inputs(config: Config) -> Inputs:
     if images.background_radius is None:
         radius = float(np.linalg.norm(atomic_model.beads.positions, axis=1).max()) + MARGIN
         images = images.model_copy(update={"background_radius": round(radius, 1)})
-    segmentation = config.segmentation
+    if config.loss.low_pass is not None and config.loss.low_pass > side / 4:
+        raise ConfigError(
+            f"loss.low_pass is {config.loss.low_pass:g} Å, but the images are only {side:.0f} Å wide: hardly anything "
+            f"would be left of them; it can be up to {side / 4:.0f} Å"
+        )
     if segmentation.count is None and not segmentation.parts:
         segmentation = segmentation.model_copy(update={"count": DEFAULT_SEGMENTS})
-    config = config.model_copy(update={"images": images, "segmentation": segmentation})
-    correlations: dict[str, float] = {}
-    if images.contrast == "auto":
-        sample = sample_correlations(config, table, stacks, atomic_model)
-        correlations = {"white": float(sample.mean()), "black": -float(sample.mean())}
-        contrast, why = decide_contrast(sample)
-        config = config.model_copy(update={"images": images.model_copy(update={"contrast": contrast})})
-        notes.append(why)
-    for note in notes:
-        log.info("%s", note)
-    return Inputs(config, table, stacks, atomic_model, correlations, tuple(notes))
+    return config.model_copy(update={"images": images, "segmentation": segmentation}), notes
 
 
 def default_box(box: int, pixel_size: float) -> tuple[int, str]:

@@ -111,6 +111,13 @@ def _prepare(
     model = build_model(inputs.config, inputs.atomic_model.beads, grid, len(images), device)
     base = mean_base_correlation(images, inputs.atomic_model, inputs.config.beads.sigma)
     model.running_correlation.fill_(max(base, 0.01))
+    if base < 0:
+        log.warning(
+            "the images correlate negatively with the projected model (%.4f): is the contrast %s right? "
+            "--set images.contrast=auto finds out",
+            base,
+            inputs.config.images.contrast,
+        )
     if existing != "resume":
         _begin(run, inputs, _facts(inputs, base, images.path, lifted))
     _describe(inputs, images.box, images.pixel_size, model, base)

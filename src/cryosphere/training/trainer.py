@@ -59,6 +59,7 @@ class Trainer:
         self.split = Split.of(config, len(loader))
         self.batch_size = min(self.settings.batch_size, len(self.split.train))
         self.steps_per_epoch = -(-len(self.split.train) // self.batch_size)
+        self._total_steps = self.steps_per_epoch * self.settings.epochs
         self.raw_model = model
         self.optimizer: Any
         self.model: Any
@@ -77,6 +78,7 @@ class Trainer:
         facts = checkpoint.facts
         self.state = State(**facts["state"])
         self.averages.restore(facts["averages"])
+        self._set_learning_rates(max(self.state.step - 1, 0) / self._total_steps)  # as the last step had them
 
     def fit(self, progress: Progress = SILENT) -> Outcome:
         """Train to the last epoch, or until Ctrl-C or SIGTERM, which save and stop.
@@ -124,7 +126,7 @@ class Trainer:
 
     def _step(self, batch: Batch) -> None:
         state = self.state
-        done = state.step / (self.steps_per_epoch * self.settings.epochs)
+        done = state.step / self._total_steps
         self._set_learning_rates(done)
         self._generator.manual_seed(_step_seed(self.settings.seed, state.step))
         losses = self.model(batch, self._weights(done), self._generator)
