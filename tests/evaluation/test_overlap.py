@@ -82,13 +82,14 @@ def test_a_domain_is_covered_by_the_segments_that_hold_it():
 
 
 def test_segments_are_told_domain_by_domain_in_words():
-    agreement = Agreement("LID-CORE distance", "Å", 0.9, 1.0, None, 0, None, (20.0, 30.0), (21.0, 29.0))
+    agreement = Agreement("LID-CORE distance", "Å", 0.9, 1.0, None, 0, None, (-0.01, 30.0), (21.0, 29.0))
     groups = [LID, CORE]
     segments, covered = found_segments(KINASE, LEARNED, groups), covers(KINASE, LEARNED, groups)
     text = describe(Evaluation(10, 1.0, 0.9, 4.0, 3.0, [agreement], segments, covered, boundaries(KINASE, LEARNED)))
+    assert "mean error 1.00 Å (true range 0.0 to 30.0 Å, predicted 21.0 to 29.0 Å)" in text
     assert "   2: 16 residues, 115-130 (9 of LID, 7 of CORE)\n" in text
     assert (
-        "LID (122-159; 38 residues): all of it in segments 2, 3 and 4 (115-165), which also have 13 residues of others."
+        "LID (122-159; 38 residues): all of it in segments 2, 3 and 4 (115-165), which also have 13 other residues."
     ) in text
     assert "CORE (1-121, 160-214; 176 residues): 163 of its residues in segments 1 and 5 (1-114, 166-214), and" in text
 

@@ -43,10 +43,11 @@ def _cover(cover: Cover) -> str:
 
 
 def _agreement(agreement: Agreement) -> str:
+    unit = agreement.unit if agreement.unit == "°" else f" {agreement.unit}"
     text = (
         f"{agreement.name}: correlation of predicted with true {agreement.correlation:.3f}, mean error "
-        f"{agreement.mean_error:.2f} {agreement.unit} (true range {_range(agreement.true_range)}, predicted "
-        f"{_range(agreement.predicted_range)} {agreement.unit})"
+        f"{agreement.mean_error:.2f}{unit} (true range {_range(agreement.true_range)}{unit}, predicted "
+        f"{_range(agreement.predicted_range)}{unit})"
     )
     if agreement.oracle_correlation is not None and agreement.correlation_on_oracle_images is not None:
         text += (
@@ -57,11 +58,12 @@ def _agreement(agreement: Agreement) -> str:
 
 
 def _range(values: tuple[float, float]) -> str:
-    return f"{values[0]:.1f} to {values[1]:.1f}"
+    low, high = (round(value, 1) + 0.0 for value in values)  # no minus before a zero
+    return f"{low:.1f} to {high:.1f}"
 
 
-def _residues(count: int) -> str:
-    return "1 residue" if count == 1 else f"{count} residues"
+def _residues(count: int, which: str = "") -> str:
+    return f"1 {which}residue" if count == 1 else f"{count} {which}residues"
 
 
 def _has(segments: Sequence[int]) -> str:
