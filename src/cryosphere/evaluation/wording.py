@@ -38,7 +38,7 @@ def _cover(cover: Cover) -> str:
     held = "all of it" if cover.held == cover.residues else f"{cover.held} of its residues"
     others = cover.segment_residues - cover.held
     return f"{domain}: {held} in {_numbered(cover.segments)} ({_listed(cover.segment_ranges)}), " + (
-        f"which also {_has(cover.segments)} {_residues(others)} of others." if others else "and nothing else."
+        f"which also {_has(cover.segments)} {_residues(others, 'other ')}." if others else "and nothing else."
     )
 
 
