@@ -45,30 +45,28 @@ def kernel_transform(frequency: NDArray[np.float64]) -> NDArray[np.float64]:
 class _Spread(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, pixels: Tensor, amplitudes: Tensor, box: int) -> Tensor:
-        along_x, along_y, corner, inside = _windows(pixels, box)
-        weights = amplitudes * inside
-        values = (along_y * weights[..., None])[..., :, None] * along_x[..., None, :]
-        index = corner[..., None] + _window_offsets(box, pixels.device)
+        kernel, slope = _kernel(pixels)
+        corner, fits = _place(pixels, box)
+        weights = amplitudes * fits
+        values = (kernel[..., 1, :] * weights[..., None])[..., :, None] * kernel[..., None, 0, :]
         grid = pixels.new_zeros(len(pixels), box * box)
-        grid.scatter_add_(1, index.flatten(1), values.flatten(1))
-        ctx.save_for_backward(pixels, amplitudes)
+        grid.scatter_add_(1, _window_index(corner, box), values.flatten(1))
+        ctx.save_for_backward(kernel, slope, corner, fits, weights)
         ctx.box = box
         return grid.view(-1, box, box)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        pixels, amplitudes = ctx.saved_tensors
-        along_x, along_y, corner, inside = _windows(pixels, ctx.box)
-        index = corner[..., None] + _window_offsets(ctx.box, pixels.device)
-        window = gradient.flatten(1).gather(1, index.flatten(1)).view(*corner.shape, KERNEL_WIDTH, KERNEL_WIDTH)
-        over_x = torch.matmul(window, along_x[..., None])[..., 0]  # (n, beads, w): summed along each row
-        to_amplitudes = (over_x * along_y).sum(-1) * inside if ctx.needs_input_grad[1] else None
+        kernel, slope, corner, fits, weights = ctx.saved_tensors
+        index = _window_index(corner, ctx.box)
+        window = gradient.flatten(1).gather(1, index).view(*corner.shape, KERNEL_WIDTH, KERNEL_WIDTH)
+        over_x = torch.matmul(window, kernel[..., 0, :, None])[..., 0]  # (n, beads, w): summed along each row
+        to_amplitudes = (over_x * kernel[..., 1, :]).sum(-1) * fits if ctx.needs_input_grad[1] else None
         to_pixels = None
         if ctx.needs_input_grad[0]:
-            over_y = torch.matmul(along_y[..., None, :], window)[..., 0, :]
-            slope_x, slope_y = _slopes(pixels)
-            both = torch.stack([(over_y * slope_x).sum(-1), (over_x * slope_y).sum(-1)], dim=-1)
-            to_pixels = both * (amplitudes * inside)[..., None]
+            over_y = torch.matmul(kernel[..., 1, None, :], window)[..., 0, :]
+            both = torch.stack([(over_y * slope[..., 0, :]).sum(-1), (over_x * slope[..., 1, :]).sum(-1)], dim=-1)
+            to_pixels = both * weights[..., None]
         return to_pixels, to_amplitudes, None
 
 
@@ -76,35 +74,28 @@ def _first_pixel(pixels: Tensor) -> Tensor:
     return torch.ceil(pixels - KERNEL_WIDTH / 2)
 
 
-def _scaled_offsets(pixels: Tensor) -> Tensor:
-    """Distance of each window pixel from its bead, in half widths: (n, beads, 2, w), between -1 and 1."""
+def _kernel(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Kernel values, and their derivatives by the bead's position in 1/pixel, along x and y: (n, beads, 2, w) each."""
     steps = torch.arange(KERNEL_WIDTH, device=pixels.device, dtype=pixels.dtype)
-    return ((_first_pixel(pixels) - pixels)[..., None] + steps) * (2 / KERNEL_WIDTH)
+    scaled = ((_first_pixel(pixels) - pixels)[..., None] + steps) * (2 / KERNEL_WIDTH)  # in half widths, -1 to 1
+    root = torch.sqrt((1 - scaled * scaled).clamp_min(1e-6))
+    growing = torch.exp(_STEEPNESS * root)  # cosh and sinh from one exponential: several times as fast
+    falling = 1 / growing
+    kernel = (0.5 * _SCALE) * (growing + falling) - _SCALE
+    slope = (_SCALE * _STEEPNESS / KERNEL_WIDTH) * (growing - falling) * scaled / root
+    return kernel, slope
 
 
-def _root(scaled: Tensor) -> Tensor:
-    return torch.sqrt((1 - scaled * scaled).clamp_min(1e-6))
-
-
-def _windows(pixels: Tensor, box: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Kernel values along x and y (n, beads, w), the flat index of the first pixel, and 1 where it all fits else 0."""
-    kernel = _SCALE * (torch.cosh(_STEEPNESS * _root(_scaled_offsets(pixels))) - 1)
+def _place(pixels: Tensor, box: int) -> tuple[Tensor, Tensor]:
+    """Flat index of each window's first pixel, and 1 where the window lies inside the grid, else 0: (n, beads)."""
     first = _first_pixel(pixels)
     fits = ((first >= 0) & (first <= box - KERNEL_WIDTH)).all(-1)
     first = torch.where(fits[..., None], first, 0).long()
-    corner = first[..., 1] * box + first[..., 0]
-    return kernel[..., 0, :], kernel[..., 1, :], corner, fits.to(pixels.dtype)
+    return first[..., 1] * box + first[..., 0], fits.to(pixels.dtype)
 
 
-def _window_offsets(box: int, device: torch.device) -> Tensor:
-    """Flat index of each of the w × w window pixels relative to its first one."""
-    steps = torch.arange(KERNEL_WIDTH, device=device)
-    return (steps[:, None] * box + steps[None, :]).flatten()
-
-
-def _slopes(pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Derivatives of the kernel values along x and y with respect to the bead's x and y, in 1/pixel."""
-    scaled = _scaled_offsets(pixels)
-    root = _root(scaled)
-    slope = (2 * _SCALE * _STEEPNESS / KERNEL_WIDTH) * torch.sinh(_STEEPNESS * root) * scaled / root
-    return slope[..., 0, :], slope[..., 1, :]
+def _window_index(corner: Tensor, box: int) -> Tensor:
+    """Flat indices of all pixels of all windows, (n, beads · w · w)."""
+    steps = torch.arange(KERNEL_WIDTH, device=corner.device)
+    offsets = (steps[:, None] * box + steps[None, :]).flatten()
+    return (corner[..., None] + offsets).flatten(1)
