@@ -324,5 +324,5 @@ def test_what_is_no_model_is_refused_with_one_clear_message(tmp_path, content, m
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     with pytest.raises(StructureError, match="there is no such file"):
         read_model(tmp_path / "absent.pdb")
-    with pytest.raises(StructureError, match="cannot be read"):
+    with pytest.raises(StructureError, match="is not a regular file"):
         read_model(tmp_path)
