@@ -28,15 +28,19 @@ def _one_is_list(value: Any) -> Any:
 class ParticleSettings(Section):
     """Which particles."""
 
-    files: Annotated[tuple[Path, ...], BeforeValidator(_one_is_list)] = Field(min_length=1)
-    datadir: Path | None = None
+    files: Annotated[tuple[Path, ...], BeforeValidator(_one_is_list)] = Field(
+        min_length=1, description="a RELION .star, or cryoSPARC .cs files of the same particles, the first leading"
+    )
+    datadir: Path | None = Field(default=None, description="folder in which image stacks are looked for first")
 
 
 class ImageSettings(Section):
     """How images are prepared, once, before training."""
 
     box: int | None = Field(default=None, ge=8, description="pixels after Fourier cropping; by default ~2 Å pixels")
-    contrast: Literal["auto", "white", "black"] = "auto"
+    contrast: Literal["auto", "white", "black"] = Field(
+        default="auto", description="protein bright or dark in the stack; auto finds out from the model"
+    )
     background_radius: float | None = Field(default=None, gt=0, description="Å; noise is measured outside")
     soft_edge: float = Field(default=0.1, ge=0, le=0.9, description="width of the edge, of half the box; 0 is off")
 
@@ -50,10 +54,10 @@ class BeadSettings(Section):
 class PartSettings(Section):
     """A stretch of one chain that is cut into segments; what lies outside all parts stays fixed."""
 
-    chain: str
-    first: int | None = None
-    last: int | None = None
-    segments: int = Field(default=4, ge=1)
+    chain: str = Field(description="chain id of the model")
+    first: int | None = Field(default=None, description="residue number; by default the chain's first")
+    last: int | None = Field(default=None, description="residue number, included; by default the chain's last")
+    segments: int = Field(default=4, ge=1, description="at most")
     means: tuple[float, ...] | None = Field(default=None, description="start values, residue numbers of the model")
     widths: tuple[float, ...] | None = Field(default=None, description="start values, residues")
 
@@ -73,7 +77,7 @@ class SegmentationSettings(Section):
 
     count: int | None = Field(default=None, ge=1, description="segments at most, over the whole model; by default 10")
     parts: tuple[PartSettings, ...] = Field(default=(), description="stretches to cut; the rest then stays fixed")
-    temperature: float = Field(default=20.0, gt=0)
+    temperature: float = Field(default=20.0, gt=0, description="τ of equation 6; higher is sharper")
     prior_sd: float = Field(default=1.0, gt=0, description="in segment lengths for the means")
 
     @model_validator(mode="after")
@@ -86,9 +90,11 @@ class SegmentationSettings(Section):
 class EncoderSettings(Section):
     """From an image to its latent."""
 
-    kind: Literal["lifted", "mlp", "free"] = "lifted"
-    latent_dim: int = Field(default=8, ge=1)
-    hidden: tuple[PositiveInt, ...] = (512, 256, 128)
+    kind: Literal["lifted", "mlp", "free"] = Field(
+        default="lifted", description="images in the molecule's frame, pixels, or one latent per image"
+    )
+    latent_dim: int = Field(default=8, ge=1, description="numbers per image; those not needed stay at the prior")
+    hidden: tuple[PositiveInt, ...] = Field(default=(512, 256, 128), description="layers, of lifted and mlp")
     grid: int = Field(default=12, ge=4, le=32, description="points per axis of the lifted encoder's grid")
     mask_radius: float = Field(default=0.9375, gt=0, le=1.5, description="of half the box, for the mlp encoder")
 
@@ -96,8 +102,8 @@ class EncoderSettings(Section):
 class DecoderSettings(Section):
     """From a latent to the segments' motions."""
 
-    hidden: tuple[PositiveInt, ...] = (256, 256)
-    pivot: Literal["segment", "box"] = "segment"
+    hidden: tuple[PositiveInt, ...] = Field(default=(256, 256), description="layers")
+    pivot: Literal["segment", "box"] = Field(default="segment", description="what segments turn about: their centres")
     rotation_scale: float = Field(default=0.25, gt=0, description="half an angle, radians, per unit of output")
     translation_scale: float = Field(default=5.0, gt=0, description="Å per unit of output")
 
@@ -105,13 +111,13 @@ class DecoderSettings(Section):
 class LossSettings(Section):
     """What is minimised."""
 
-    kl: Literal["calibrated", "paper"] = "calibrated"
-    kl_latent: Scheduled = Linear(start=0.1, end=1.0, until=0.5)
-    kl_segments: Scheduled = Constant(value=1.0)
-    continuity: Scheduled = Constant(value=0.0)
-    clash: Scheduled = Constant(value=0.0)
-    elastic: Scheduled = Constant(value=0.0)
-    clash_distance: float = Field(default=4.0, gt=0, description="Å")
+    kl: Literal["calibrated", "paper"] = Field(default="calibrated", description="what a nat weighs; see Method")
+    kl_latent: Scheduled = Field(default=Linear(start=0.1, end=1.0, until=0.5), description="factor of the latents' KL")
+    kl_segments: Scheduled = Field(default=Constant(value=1.0), description="factor of the segmentation's KL")
+    continuity: Scheduled = Field(default=Constant(value=0.0), description="weight of equation 9, per Å²")
+    clash: Scheduled = Field(default=Constant(value=0.0), description="weight of equation 10, per Å²")
+    elastic: Scheduled = Field(default=Constant(value=0.0), description="weight of the elastic network, per Å²")
+    clash_distance: float = Field(default=4.0, gt=0, description="Å below which two residues clash")
     elastic_cutoff: float = Field(default=12.0, gt=0, description="Å between neighbours in the base structure")
     low_pass: float | None = Field(default=None, gt=0, description="Å, of observed and predicted images")
     mask_radius: float | None = Field(default=None, gt=0, le=1.5, description="of half the box, on both images")
@@ -120,25 +126,27 @@ class LossSettings(Section):
 class TrainingSettings(Section):
     """The loop."""
 
-    epochs: int = Field(default=20, ge=1)
-    batch_size: int = Field(default=128, ge=1)
+    epochs: int = Field(default=20, ge=1, description="passes over the images")
+    batch_size: int = Field(default=128, ge=1, description="images per step")
     learning_rate: float = Field(default=1e-3, gt=0, description="of encoder and decoder")
-    segmentation_learning_rate: float = Field(default=1e-2, gt=0)
-    learning_rate_schedule: Literal["cosine", "constant"] = "cosine"
-    weight_decay: float = Field(default=1e-4, ge=0)
+    segmentation_learning_rate: float = Field(default=1e-2, gt=0, description="of the mixture that cuts the chain")
+    learning_rate_schedule: Literal["cosine", "constant"] = Field(
+        default="cosine", description="a short rise and half a cosine down to a twentieth, or always the same"
+    )
+    weight_decay: float = Field(default=1e-4, ge=0, description="of the networks' weights")
     gradient_clip: float | None = Field(default=1.0, gt=0, description="largest norm of the gradient; null is off")
     validation_fraction: float = Field(default=0.05, ge=0, lt=1, description="held out; none with the free encoder")
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    seed: int = Field(default=0, ge=0, lt=2**63, description="of everything random")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto takes a GPU if there is one")
     checkpoint_minutes: float = Field(default=10.0, gt=0, description="beside the one after every epoch")
-    keep_checkpoints: int = Field(default=3, ge=2)
+    keep_checkpoints: int = Field(default=3, ge=2, description="the newest that stay on disk")
 
 
 class Config(Section):
     """Everything about a run."""
 
     particles: ParticleSettings
-    model: Path
+    model: Path = Field(description="atomic model, PDB or mmCIF; its origin is the centre of the images' box")
     images: ImageSettings = ImageSettings()
     beads: BeadSettings = BeadSettings()
     segmentation: SegmentationSettings = SegmentationSettings()

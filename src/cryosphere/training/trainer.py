@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 from torch.optim import AdamW
 
 from cryosphere.errors import NonFiniteLossError
@@ -232,14 +233,20 @@ class Trainer:
 
 def _optimizer(model: HeterogeneityModel, config: Config) -> AdamW:
     settings = config.training
-    segmentation = list(model.segmentation.parameters())
-    networks = [*model.encoder.parameters(), *model.decoder.parameters()]
+    # the free encoder's parameters are latents, which their prior holds together already
+    encoder_decay = 0.0 if config.encoder.kind == "free" else settings.weight_decay
     rates = settings.learning_rate, settings.segmentation_learning_rate
-    groups: list[dict[str, Any]] = [
-        {"params": networks, "lr": rates[0], "peak": rates[0], "weight_decay": settings.weight_decay},
-        {"params": segmentation, "lr": rates[1], "peak": rates[1], "weight_decay": 0.0},
+    groups = [
+        _group(model.encoder, rates[0], encoder_decay),
+        _group(model.decoder, rates[0], settings.weight_decay),
+        _group(model.segmentation, rates[1], 0.0),
     ]
     return AdamW(groups, fused=True)
+
+
+def _group(part: nn.Module, rate: float, decay: float) -> dict[str, Any]:
+    """Parameters that share a learning rate, whose peak the schedule multiplies."""
+    return {"params": list(part.parameters()), "lr": rate, "peak": rate, "weight_decay": decay}
 
 
 def _step_seed(seed: int, step: int) -> int:
