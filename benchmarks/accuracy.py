@@ -10,10 +10,7 @@ table replaces the part of docs/results.md between the markers of the same name.
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import logging
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -21,9 +18,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+from page import write_block
 
-import cryosphere
 from cryosphere.demo import demo
 from cryosphere.evaluation.evaluate import Evaluation, evaluate
 from cryosphere.settings import validate
@@ -32,7 +28,6 @@ from cryosphere.simulation.simulate import simulate
 from cryosphere.training.configure import configure
 from cryosphere.training.train import train
 
-RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results.md"
 LID, NMP = "LID=122-159", "NMP=30-59"
 
 
@@ -111,22 +106,6 @@ def segments_of(trials: Sequence[Trial]) -> str:
         parts = "; ".join(", ".join(r.lstrip(":") for r in s.ranges) for s in trial.evaluation.segments)
         lines.append(f"Segments, seed {trial.seed}: {parts}.")
     return "\n\n".join(lines)
-
-
-def write_block(name: str, text: str, command: str) -> None:
-    """Put the text between the markers of that name, with date, machine and command."""
-    machine = f"{os.cpu_count()} {platform.machine()} cores, no GPU"
-    if torch.cuda.is_available():
-        machine = torch.cuda.get_device_name()
-    origin = (
-        f"Measured {dt.datetime.now(tz=dt.UTC):%Y-%m-%d} with cryosphere {cryosphere.__version__}, "
-        f"torch {torch.__version__}, {machine}, by `{command}`."
-    )
-    begin, end = f"<!-- {name} begins -->", f"<!-- {name} ends -->"
-    page = RESULTS.read_text(encoding="utf-8")
-    before, _, rest = page.partition(begin)
-    _, _, after = rest.partition(end)
-    RESULTS.write_text(f"{before}{begin}\n{text}\n\n{origin}\n{end}{after}", encoding="utf-8")
 
 
 def main() -> None:
