@@ -32,6 +32,10 @@ from cryosphere.training.trainer import Outcome, Trainer
 log = logging.getLogger(__name__)
 
 Existing = Literal["refuse", "resume", "overwrite"]
+_WHY_NOT_LONGER = (
+    ". A run cannot be made longer: the learning rate and the weights of the loss change over all its epochs, so more of "
+    "them would have been another run from the start (preprocessed images are found again)"
+)
 MAY_CHANGE_ON_RESUME = ("training.device", "training.checkpoint_minutes", "training.keep_checkpoints")
 
 
@@ -67,7 +71,10 @@ def train(
         trainer = _prepare(run, inputs, existing, device, progress)
         if checkpoint is not None:
             trainer.resume(checkpoint)
-            log.info("going on from %s (step %d)", checkpoint.path, trainer.state.step)
+            if trainer.state.epoch >= inputs.config.training.epochs:
+                log.info("%s is finished: all %d epochs are done", run.root, trainer.state.epoch)
+            else:
+                log.info("going on from %s (step %d)", checkpoint.path, trainer.state.step)
         return trainer.fit(progress)
 
 
@@ -166,6 +173,7 @@ def _require_same(run: RunDirectory, inputs: Inputs) -> None:
         raise ConfigError(
             f"{run.root} was begun with other settings: {'; '.join(changed)}. Resume with the same ones "
             "(or with none: they are read from the run), or start anew with --overwrite"
+            + (_WHY_NOT_LONGER if any(change.startswith("training.epochs:") for change in changed) else "")
         )
     facts = run.read_facts()
     if facts.particles_fingerprint != particles_fingerprint(inputs.table):
