@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 
 Existing = Literal["refuse", "resume", "overwrite"]
 _WHY_NOT_LONGER = (
-    ". A run cannot be made longer: the learning rate and the weights of the loss change over all its epochs, so more of "
-    "them would have been another run from the start (preprocessed images are found again)"
+    ". A run cannot be made longer: the learning rate and the weights of the loss change over all its epochs, so more "
+    "of them would have been another run from the start (preprocessed images are found again)"
 )
 MAY_CHANGE_ON_RESUME = ("training.device", "training.checkpoint_minutes", "training.keep_checkpoints")
 
