@@ -71,11 +71,20 @@ def test_located_stacks_can_be_used_from_anywhere(job, table_of):
 
 def test_the_error_for_missing_stacks_names_their_number_and_every_place(job, tmp_path, table_of):
     source = job[0]
+    (tmp_path / "data").mkdir()
     table = table_of(source, (NAME, "Extract/x.mrcs", "Extract/y.mrcs"), [0, 1, 2], [0, 0, 0])
     with pytest.raises(ImageStackError, match="2 of 3") as error:
         ImageStacks(table, tmp_path / "data")
     for place in ("data/Extract/x.mrcs", "data/x.mrcs", "job5/Extract/x.mrcs", "project/Extract/x.mrcs"):
         assert place in str(error.value)
+
+
+def test_a_datadir_that_is_no_folder_is_refused_even_where_the_stacks_lie_elsewhere(job, tmp_path, table_of):
+    table = table_of(job[0], (NAME,), [0], [0])
+    with pytest.raises(ImageStackError, match=r"\(--datadir\), .*/gone, does not exist"):
+        ImageStacks(table, tmp_path / "gone")
+    with pytest.raises(ImageStackError, match="is not a folder"):
+        ImageStacks(table, job[1])
 
 
 def test_two_stacks_of_one_name_are_not_mixed_up(tmp_path, write_stack, noise, table_of):

@@ -73,8 +73,39 @@ def test_a_model_far_from_the_box_centre_is_refused_with_the_shift_that_mends_it
         project_particles(protein, [simulated.particles], tmp_path / "p.mrcs")
 
 
+@pytest.fixture
+def without_box(simulated):
+    """The simulated particles' file as one that does not say how many pixels its images have."""
+    text = simulated.particles.read_text()
+    renamed = text.replace("_rlnImageSize", "_rlnUnknownColumn")
+    assert renamed != text
+    simulated.particles.write_text(renamed)
+    return simulated
+
+
+def test_without_a_box_in_the_file_the_first_stack_says_it(without_box, tmp_path, caplog):
+    caplog.set_level("INFO", "cryosphere")
+    images, _ = projected(without_box, tmp_path / "p.mrcs")
+    assert images.shape == (6, 32, 32)
+    assert "its stacks have 32" in caplog.text
+
+
+def test_the_stack_that_says_the_box_is_looked_for_in_datadir(without_box, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (without_box.folder / "particles.mrcs").rename(elsewhere / "particles.mrcs")
+    with pytest.raises(ParticleError, match=r"1 stack\(s\), such as particles.mrcs, was found"):
+        projected(without_box, tmp_path / "p.mrcs")
+    with pytest.raises(ImageStackError, match="does not exist"):
+        projected(without_box, tmp_path / "p.mrcs", datadir=tmp_path / "gone")
+    images, _ = projected(without_box, tmp_path / "p.mrcs", datadir=elsewhere)
+    assert images.shape == (6, 32, 32)
+
+
 def test_a_particle_file_without_box_asks_for_it(shared_data, protein, tmp_path):
-    star = shared_data / "relion" / "aspire" / "sample_particles_relion30.star"
+    there = shared_data / "relion" / "aspire" / "sample_particles_relion30.star"
+    star = tmp_path / there.name  # without the stack that lies beside it there
+    star.write_text(there.read_text())
     with pytest.raises(ParticleError, match="--box"):
         project_particles(protein, [star], tmp_path / "p.mrcs")
     project_particles(protein, [star], tmp_path / "p.mrcs", ProjectionSettings(box=200))

@@ -102,8 +102,10 @@ def locate_stacks(names: Sequence[str], source: Path, datadir: Path | None) -> l
     Tried in turn: the name in datadir, then without its first folder, and so on down to the bare file name; the name
     itself if it is absolute; the name in the particle file's folder, in every folder above it, and in the current one
     (RELION and cryoSPARC write paths relative to the project's folder).
-    Raises ImageStackError naming the number of missing stacks and every place tried for the first.
+    Raises ImageStackError for a datadir that is no folder, and for missing stacks with their number and every place
+    tried for the first.
     """
+    _require_folder(datadir)
     found: list[Path] = []
     missing: list[tuple[str, list[Path]]] = []
     last = 0  # stacks of one data set mostly lie together: begin with the place that held the previous one
@@ -126,6 +128,23 @@ def locate_stacks(names: Sequence[str], source: Path, datadir: Path | None) -> l
         )
     _refuse_mixups(names, found, source)
     return found
+
+
+def box_of_stacks(names: Sequence[str], source: Path, datadir: Path | None) -> int | None:
+    """Pixels of the images' side, from the header of the first stack found where `locate_stacks` looks; None: no stack.
+
+    Raises ImageStackError for a datadir that is no folder, or a stack that cannot be used.
+    """
+    _require_folder(datadir)
+    found = (place for name in names for place in _places(name, source, datadir) if _is_file(place))
+    first = next(found, None)
+    return None if first is None else read_stack_file(first).box
+
+
+def _require_folder(datadir: Path | None) -> None:
+    if datadir is not None and not datadir.is_dir():
+        problem = "is not a folder" if datadir.exists() else "does not exist"
+        raise ImageStackError(f"the folder given for image stacks (--datadir), {datadir}, {problem}")
 
 
 def _places(name: str, source: Path, datadir: Path | None) -> list[Path]:
