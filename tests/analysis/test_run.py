@@ -129,6 +129,47 @@ def test_given_latents_are_numbered_by_their_own_rows(run, tmp_path):
         assert archive["coordinates"] == pytest.approx(run.coordinates([8, 3]), abs=1e-4)
 
 
+def test_structures_of_an_earlier_export_are_neither_mixed_nor_replaced_unless_told(run, tmp_path):
+    folder = tmp_path / "out"
+    export_structures(run, folder, indices="0:30:10")
+    mine = [folder / "notes.txt", folder / "structure_best.cif"]
+    for file in mine:
+        file.write_text("mine")
+    before = {file: file.read_bytes() for file in folder.iterdir()}
+    with pytest.raises(InputError, match=r"3 structure\(s\), structure_000000.* to structure_000020.*--overwrite"):
+        export_structures(run, folder, indices="5")
+    with pytest.raises(InputError, match="99"):
+        export_structures(run, folder, indices="99", overwrite=True)
+    assert {file: file.read_bytes() for file in folder.iterdir()} == before
+    assert export_structures(run, folder, indices="5", overwrite=True) == 1
+    assert sorted(folder.iterdir()) == sorted([*mine, folder / "structure_000005.cif"])
+
+
+def test_an_archive_that_exists_is_replaced_only_when_told(run, tmp_path):
+    (tmp_path / "out.npz").write_text("mine")
+    with pytest.raises(InputError, match=r"exists already.*--overwrite"):
+        export_structures(run, tmp_path / "out.npz", indices="0")
+    assert (tmp_path / "out.npz").read_text() == "mine"
+    export_structures(run, tmp_path / "out.npz", indices="0", overwrite=True)
+    with np.load(tmp_path / "out.npz") as archive:
+        assert archive["index"].tolist() == [0]
+
+
+@pytest.mark.parametrize(("model", "name"), [("1ake.pdb", "1ake"), ("my model.cif.gz", "my_model"), ("é.cif", "model")])
+def test_structures_are_named_after_the_model_that_was_given(run, tmp_path, model, name):
+    run.model.config.model = Path("elsewhere") / model
+    export_structures(run, tmp_path / "out", indices="0")
+    block = gemmi.cif.read(str(tmp_path / "out" / "structure_000000.cif")).sole_block()
+    assert (block.name, gemmi.cif.as_string(block.find_value("_entry.id"))) == (name, name)
+
+
+def test_latents_as_text_are_refused_without_words_about_pickles(tmp_path):
+    (tmp_path / "z.csv").write_text("0.1,0.2\n0.3,0.4\n")
+    with pytest.raises(InputError, match=r"z.csv: cannot be read as latents; .*not text or CSV") as found:
+        read_latents(tmp_path / "z.csv", 2)
+    assert "pickle" not in str(found.value)
+
+
 def test_nothing_is_left_behind_when_the_input_is_wrong(run, tmp_path):
     (tmp_path / "text.npy").write_text("not numpy")
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)

@@ -6,7 +6,7 @@ import logging
 import re
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tokenize import TokenError
 from zipfile import BadZipFile
@@ -33,6 +33,7 @@ _UNREADABLE = (
     TokenError,
     BadZipFile,
 )
+_OURS = re.compile(r"structure_[0-9]+\.cif")
 _STRUCTURE_SUFFIXES = (".cif", ".pdb", ".mmcif", ".ent", ".gz", ".npy", ".csv", ".zip")
 
 
@@ -51,6 +52,7 @@ def export_structures(
     indices: str | ArrayLike | None = None,
     z: str | Path | ArrayLike | None = None,
     progress: Progress = SILENT,
+    overwrite: bool = False,
 ) -> int:
     """Write structures and return how many.
 
@@ -61,14 +63,23 @@ def export_structures(
     `indices`: image rows, as numbers or as text: "0:1000:10" (start:stop:step), "0,5,7", a mixture, or "all" (the
     default). `z`: latents (n, L) instead, as an array or the path of a .npy file.
 
+    `overwrite`: replace an archive, or the structure_*.cif files of a folder, all of which are removed first; other
+    files in a folder are left alone.
+
     Raises:
-        InputError: for rows that do not exist, latents of another shape or not finite, an output that cannot be.
+        InputError: for rows that do not exist, latents of another shape or not finite, an output that cannot be, or
+            one that is there already (unless `overwrite`).
     """
     destination = _checked_output(Path(output))
+    old = _earlier_output(destination)
+    if old and not overwrite:
+        raise InputError(_already_there(destination, old))
     selection = _select(run, indices, z, progress)
     if destination.suffix.lower() == ".npz":
         _write_archive(run, destination, selection, progress)
     else:
+        for file in old:
+            file.unlink()
         _write_folder(run, destination, selection, progress)
     return len(selection.index)
 
@@ -122,7 +133,11 @@ def read_latents(path: Path, latent_dim: int) -> NDArray[np.float32]:
             f"{path}: no such file (expected latents written by numpy.save, such as analysis/z.npy)"
         ) from None
     except _UNREADABLE as error:
-        raise InputError(f"{path}: cannot be read as a .npy file of latents ({error})") from error
+        reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
+        raise InputError(
+            f"{path}: cannot be read as latents{reason}; they are expected as a .npy file, one array of numbers "
+            f"(n, {latent_dim}) as numpy.save writes it, such as analysis/z.npy (not text or CSV)"
+        ) from error
     if not isinstance(values, np.ndarray):
         raise InputError(f"{path}: holds several arrays (.npz); expected one array of latents (.npy)")
     return checked_latents(values, latent_dim, str(path))
@@ -157,12 +172,30 @@ def _checked_output(path: Path) -> Path:
     return path
 
 
+def _earlier_output(destination: Path) -> list[Path]:
+    """Files of an earlier export that this one would replace or mix with."""
+    if destination.suffix.lower() == ".npz":
+        return [destination] if destination.exists() else []
+    if not destination.is_dir():
+        return []
+    return sorted(file for file in destination.iterdir() if _OURS.fullmatch(file.name))
+
+
+def _already_there(destination: Path, old: list[Path]) -> str:
+    if old == [destination]:
+        return f"{destination} exists already; choose another name, or allow it to be replaced (--overwrite)"
+    return (
+        f"{destination} already holds {len(old)} structure(s), {old[0].name} to {old[-1].name}; choose another folder, "
+        "or allow them to be removed first (--overwrite)"
+    )
+
+
 def _write_folder(run: Run, folder: Path, selection: Selection, progress: Progress) -> None:
     from cryosphere.structures import ModelWriter
 
     folder.mkdir(parents=True, exist_ok=True)
     model = run.model.atomic_model
-    writer = ModelWriter(model)
+    writer = ModelWriter(replace(model, name=_original_name(run)))
     size = images_per_batch(len(model.positions))
     with progress.track(len(selection.index), "writing structures") as advance:
         for part in batches(len(selection.index), size):
@@ -171,6 +204,11 @@ def _write_folder(run: Run, folder: Path, selection: Selection, progress: Progre
                 writer.write(folder / f"structure_{number:06d}.cif", one)
                 advance(1)
     _LOG.info("wrote %d structures to %s", len(selection.index), folder)
+
+
+def _original_name(run: Run) -> str:
+    """Name of the model file that the run was trained on, without endings; the run keeps it as model.cif."""
+    return Path(run.model.config.model.name.removesuffix(".gz")).stem
 
 
 def _write_archive(run: Run, path: Path, selection: Selection, progress: Progress) -> None:

@@ -134,7 +134,7 @@ def _output_groups() -> gemmi.MmcifOutputGroups:
 
 def _block_name(name: str) -> str:
     letters = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "_" for letter in name)
-    return letters or "model"
+    return letters if letters.strip("_.-") else "model"
 
 
 def _numbers(column: NDArray[np.str_]) -> NDArray[np.float64]:
