@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import io
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -23,6 +24,9 @@ class Section(BaseModel):
 
 
 _LONGEST_VALUE = 80  # characters of a wrong value that a message repeats
+_LONGEST_GROUP = 60  # likewise, of a mapping or list; of a longer one nothing is repeated
+
+_UNKNOWN = "extra_forbidden"  # pydantic's name for it
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -109,29 +113,65 @@ def validate(kind: type[Settings], values: Mapping[str, Any], *, origin: str) ->
     except ValidationError as error:
         found = error.errors()
         inner = {problem["loc"][: len(problem["loc"]) - k] for problem in found for k in range(1, len(problem["loc"]))}
-        problems = [_explain(kind, problem) for problem in found if problem["loc"] not in inner]
+        meant = {name for problem in found if problem["type"] == _UNKNOWN for name in _meant(kind, problem["loc"])}
+        problems = [
+            _explain(kind, problem)
+            for problem in found
+            if problem["loc"] not in inner
+            and not (problem["type"] == "missing" and ".".join(map(str, problem["loc"])) in meant)
+        ]
         raise ConfigError(f"settings from {origin}: " + "; ".join(problems)) from None
+
+
+def has_unknown_keys(kind: type[BaseModel], values: Mapping[str, Any]) -> bool:
+    """Whether a setting is named that there is not, whatever else is wrong or missing."""
+    try:
+        kind.model_validate(values)
+    except ValidationError as error:
+        return any(problem["type"] == _UNKNOWN for problem in error.errors())
+    return False
 
 
 def _explain(kind: type[BaseModel], problem: Any) -> str:
     place = [str(step) for step in problem["loc"]]
     name = ".".join(place)
-    if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(place[-1], _known_keys(kind, place[:-1]), n=1, cutoff=0.5)
-        hint = f"; did you mean {'.'.join([*place[:-1], near[0]])}?" if near else ""
-        return f"unknown setting {name}{hint}"
+    if problem["type"] == _UNKNOWN:
+        near = _meant(kind, problem["loc"])
+        return f"unknown setting {name}" + (f"; did you mean {' or '.join(near)}?" if near else "")
     if problem["type"] == "missing":
         return f"{name} is missing"
-    found = f"(found {_shown(problem['input'])})"
+    value = problem["input"]
+    shown = not (isinstance(value, Mapping | list | tuple) and len(repr(value)) > _LONGEST_GROUP)
+    found = f" (found {_shown(value)})" if shown else ""
     if problem["type"] == "model_type":
         keys = _known_keys(kind, place)
-        return f"{name} is a group of settings ({', '.join(keys[:4])}{', …' if len(keys) > 4 else ''}) {found}"
+        return f"{name} is a group of settings ({', '.join(keys[:4])}{', …' if len(keys) > 4 else ''}){found}"
     if problem["type"] == "union_tag_not_found":
-        return f"{name}: its kind is missing {found}"
+        return f"{name}: its kind is missing{found}"
     if problem["type"] == "union_tag_invalid":
-        return f"{name}.kind must be one of {problem['ctx']['expected_tags']} (found {problem['ctx']['tag']!r})"
+        tags, tag = problem["ctx"]["expected_tags"], problem["ctx"]["tag"]
+        return f"{name}.kind must be one of {tags} (found {tag!r}){_nearest_word(tag, tags)}"
     message = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ").replace("tuple", "list")
-    return f"{name}: {message[:1].lower()}{message[1:]} {found}"
+    hint = _nearest_word(value, problem["ctx"]["expected"]) if problem["type"] == "literal_error" else ""
+    return f"{name}: {message[:1].lower()}{message[1:]}{found}{hint}"
+
+
+def _meant(kind: type[BaseModel], loc: Sequence[str | int]) -> list[str]:
+    """Full names of the settings that were probably meant by an unknown one, the most that there can be of one name."""
+    *place, last = map(str, loc)
+    elsewhere = [path for path in _all_keys(kind) if path[-1] == last.lower()]
+    if elsewhere:
+        beside = [path for path in elsewhere if list(path[:-1]) == place]
+        return [".".join(path) for path in beside or elsewhere]
+    near = difflib.get_close_matches(last, _known_keys(kind, place), n=1, cutoff=0.5)
+    return [".".join([*place, near[0]])] if near else []
+
+
+def _nearest_word(value: object, expected: str) -> str:
+    """A hint where one of the words in quotes was meant, as when only upper and lower case differ."""
+    words = re.findall(r"'([^']*)'", expected)
+    near = difflib.get_close_matches(value.lower(), words, n=1) if isinstance(value, str) else []
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _shown(value: Any) -> str:
@@ -147,6 +187,14 @@ def _known_keys(kind: type[BaseModel], sections: Sequence[str]) -> list[str]:
         if fields:  # otherwise the place in a list, or the kind of a union
             places = [model for annotation in fields for model in _models_in(annotation)]
     return [key for place in places for key in place.model_fields]
+
+
+def _all_keys(kind: type[BaseModel], sections: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every setting outside lists and unions, as the sections it lies in and its name."""
+    for key, field in kind.model_fields.items():
+        yield (*sections, key)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _all_keys(field.annotation, (*sections, key))
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

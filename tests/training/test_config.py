@@ -24,6 +24,13 @@ def test_particles_and_model_are_enough() -> None:
     [
         ("training.epoch=3", r"unknown setting training\.epoch; did you mean training\.epochs"),
         ("los.low_pass=3", r"unknown setting los; did you mean loss"),
+        ("low_pass=8", r"unknown setting low_pass; did you mean loss\.low_pass\?"),
+        ("training.low_pass=8", r"unknown setting training\.low_pass; did you mean loss\.low_pass\?"),
+        ("Training.epochs=8", r"unknown setting Training; did you mean training\?"),
+        ("hidden=[5]", r"did you mean encoder\.hidden or decoder\.hidden\?"),
+        ("decoder.Hidden=[5]", r"did you mean decoder\.hidden\?"),
+        ("encoder.kind=MLP", r"encoder\.kind: .*\(found 'MLP'\); did you mean mlp\?"),
+        ("loss.clash.kind=Linaer", r"loss\.clash\.kind .*\(found 'Linaer'\); did you mean linear\?"),
         ("training.epochs=0", r"training\.epochs"),
         ("loss.kl=exact", r"loss\.kl"),
         ("images.box=big", r"images\.box"),
@@ -41,6 +48,23 @@ def test_wrong_settings_are_named(override: str, message: str) -> None:
 def test_what_is_missing_is_named(missing: str) -> None:
     with pytest.raises(ConfigError, match=missing):
         configure(**{name: value for name, value in INPUTS.items() if name != missing})
+
+
+def test_a_misspelt_key_is_named_before_what_then_seems_to_be_missing(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("particles: {file: p.star}\nmodel: m.cif\n")
+    with pytest.raises(ConfigError, match=r"unknown setting particles\.file; did you mean particles\.files\?$"):
+        configure(file)
+    file.write_text("particles: {files: p.star}\nmodell: m.cif\n")
+    with pytest.raises(ConfigError, match=r"unknown setting modell; did you mean model\?$"):
+        configure(file)
+
+
+def test_long_groups_of_values_are_not_repeated_in_messages() -> None:
+    with pytest.raises(ConfigError) as found:
+        configure(**INPUTS, overrides=["loss.clash={value: 1, until: 0.5, anything: [1, 2, 3], and: so, on: 1}"])
+    assert "loss.clash: its kind is missing" in str(found.value)
+    assert "{" not in str(found.value)
 
 
 def test_numbers_in_scientific_notation_are_numbers(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cryosphere.errors import ConfigError, RunError
-from cryosphere.settings import group_of, read_yaml, validate, with_overrides
+from cryosphere.settings import group_of, has_unknown_keys, read_yaml, validate, with_overrides
 from cryosphere.training.config import Config
 from cryosphere.training.run_directory import RunDirectory
 
@@ -57,7 +57,8 @@ def configure(
         *sections, last = OPTIONS[name].split(".")
         group_of(values, sections, origin="the settings given" if path is None else str(path))[last] = value
     values = with_overrides(values, overrides)
-    _require_inputs(values)
+    if not has_unknown_keys(Config, values):  # one of them may be the misspelt name of what seems to be missing
+        _require_inputs(values)
     return validate(Config, values, origin=_origin(path, overrides, options))
 
 
