@@ -100,6 +100,8 @@ def test_a_missing_stack_is_reported_with_every_place_tried(place):
     (place / "particles.mrcs").unlink()
     elsewhere = place / "elsewhere"
     tried = [elsewhere / "particles.mrcs", place / "particles.mrcs", place.folder.parent / "particles.mrcs"]
+    place.train(datadir=elsewhere).refuses(f"(--datadir), {elsewhere}, does not exist")
+    elsewhere.mkdir()
     place.train(datadir=elsewhere).refuses("1 of 1", "--datadir", *tried)
 
 

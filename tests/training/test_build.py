@@ -54,6 +54,26 @@ def test_impossible_parts_are_explained(text: str, message: str, beads: Beads) -
         parts_of(part(text), beads)
 
 
+@pytest.mark.parametrize(
+    ("text", "asked", "cut"),
+    [
+        ("first: 61, last: 900", "61 to 900", "61 to 100 are cut"),
+        ("first: -4, last: 50", "-4 to 50", "1 to 50 are cut"),
+        ("last: 101", "1 to 101", "1 to 100 are cut"),
+    ],
+)
+def test_a_range_beyond_its_chain_is_warned_of(text: str, asked: str, cut: str, beads: Beads, caplog) -> None:
+    parts_of(part(f"chain: A, {text}"), beads)
+    assert f"residues {asked} of chain A are asked for, but the chain runs from 1 to 100" in caplog.text
+    assert cut in caplog.text
+
+
+@pytest.mark.parametrize("text", ["chain: A", "chain: A, first: 1, last: 100", "chain: A, first: 61"])
+def test_a_range_within_its_chain_passes_silently(text: str, beads: Beads, caplog) -> None:
+    parts_of(part(text), beads)
+    assert caplog.text == ""
+
+
 def test_a_part_must_be_one_stretch_of_the_model(beads: Beads) -> None:
     chain = beads.chain.copy()
     chain[30:40] = "B"

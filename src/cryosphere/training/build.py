@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from itertools import pairwise
 
 import numpy as np
@@ -24,6 +25,8 @@ from cryosphere.structures.beads import Beads
 from cryosphere.structures.neighbours import close_pairs
 from cryosphere.training.config import DEFAULT_SEGMENTS, Config, PartSettings
 from cryosphere.training.data import Split
+
+log = logging.getLogger(__name__)
 
 
 def find_device(name: str) -> torch.device:
@@ -52,7 +55,7 @@ def build_model(
         torch.manual_seed(config.training.seed)
         segmentation = Segmentation(
             torch.from_numpy(along_chain(beads)),
-            parts_of(config, beads),
+            _parts(config, beads),
             temperature=config.segmentation.temperature,
             prior_sd=config.segmentation.prior_sd,
         )
@@ -90,11 +93,18 @@ def along_chain(beads: Beads) -> NDArray[np.int64]:
 
 
 def parts_of(config: Config, beads: Beads) -> list[Part]:
-    """The stretches of residues that are cut into segments.
+    """The stretches of residues that are cut into segments; a range that goes beyond its chain is warned of.
 
     Raises:
         ConfigError: for an unknown chain, an empty or overlapping range, or more segments than residues.
     """
+    parts = _parts(config, beads)
+    for settings in config.segmentation.parts:
+        _warn_beyond_chain(settings, beads)
+    return parts
+
+
+def _parts(config: Config, beads: Beads) -> list[Part]:
     settings = config.segmentation
     if not settings.parts:
         count = settings.count or DEFAULT_SEGMENTS
@@ -110,8 +120,28 @@ def parts_of(config: Config, beads: Beads) -> list[Part]:
     return parts
 
 
+def _in_chain(settings: PartSettings, beads: Beads) -> NDArray[np.int64]:
+    """Index of every residue of the part's chain, ligands aside."""
+    return np.flatnonzero((beads.chain == settings.chain) & np.isin(beads.kind, ("protein", "nucleic", "modified")))
+
+
+def _warn_beyond_chain(settings: PartSettings, beads: Beads) -> None:
+    numbers = beads.number[_in_chain(settings, beads)]
+    low, high = int(numbers.min()), int(numbers.max())
+    first, last = (
+        (low if settings.first is None else settings.first),
+        (high if settings.last is None else settings.last),
+    )
+    if first < low or last > high:
+        log.warning(
+            "segmentation.parts: residues %d to %d of chain %s are asked for, but the chain runs from %d to %d in the "
+            "model; %d to %d are cut",
+            *(first, last, settings.chain, low, high, max(first, low), min(last, high)),
+        )
+
+
 def _part(settings: PartSettings, beads: Beads) -> Part:
-    in_chain = np.flatnonzero((beads.chain == settings.chain) & np.isin(beads.kind, ("protein", "nucleic", "modified")))
+    in_chain = _in_chain(settings, beads)
     if not len(in_chain):
         known = ", ".join(dict.fromkeys(map(str, beads.chain)))
         raise ConfigError(f"segmentation.parts names chain {settings.chain!r}; the model has {known}")
