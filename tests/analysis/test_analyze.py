@@ -84,7 +84,7 @@ def test_the_first_traversal_holds_all_atoms_at_the_latents_beside_it(analysed):
     assert {c.name for c in structure[0]} == {"A"}
 
 
-def test_the_superposed_traversal_leaves_the_largest_segment_where_the_model_has_it(analysed, model_of_two_domains):
+def test_the_superposed_traversal_leaves_the_largest_body_where_the_model_has_it(analysed, model_of_two_domains):
     still = model_of_two_domains.atom_bead < 60
     frames = gemmi.read_structure(str(analysed[1] / "traversals" / "pc1_superposed.cif"))
     for frame in frames:

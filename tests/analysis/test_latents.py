@@ -37,10 +37,16 @@ def test_projecting_and_reconstructing_gives_the_latents_back():
 def test_few_images_still_have_a_component_to_follow(shape):
     latents = GENERATOR.normal(size=shape)
     found = principal_components(latents)
-    assert 1 <= found.meaningful <= max(1, shape[0] - 1)
+    assert 1 <= found.followed <= max(1, shape[0] - 1)
     walk = traverse(latents, found, 0, points=4)
     assert walk.latents.shape == (4, shape[1])
     assert np.isfinite(walk.latents).all()
+
+
+@pytest.mark.parametrize(("spread", "expected"), [([3.0, 0.2, 0.1], 1), ([3.0, 1.0, 0.1], 2), ([1.0] * 8, 3)])
+def test_components_with_less_than_a_hundredth_of_the_variance_are_not_followed(spread, expected):
+    latents = GENERATOR.normal(size=(2000, len(spread))) * spread  # shares: squares of the spreads
+    assert principal_components(latents).followed == expected
 
 
 def test_equal_latents_give_a_traversal_that_stands_still():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.transform import Rotation
 
+from cryosphere.analysis.bodies import Body
 from cryosphere.analysis.motion_table import MotionTable, fixed_point_rows
 from cryosphere.analysis.motions import about_centres, angles_axes, in_frame_of, relative_to
 
@@ -74,7 +75,7 @@ def test_translations_about_centres_are_displacements_of_the_centres():
 def test_relative_motions_do_not_change_when_the_whole_molecule_is_moved():
     motions = random_motions()
     centres = GENERATOR.normal(size=(4, 3)) * 25
-    before = relative_to(about_centres(motions, centres), 2)
+    before = relative_to(about_centres(motions, centres), Body.single(2))
     whole = Rotation.from_euler("xyz", [20, -70, 130], degrees=True)
     turned = SimpleNamespace(
         quaternions=(whole * Rotation.from_quat(motions.quaternions.reshape(-1, 4))).as_quat().reshape(5, 4, 4),
@@ -83,13 +84,13 @@ def test_relative_motions_do_not_change_when_the_whole_molecule_is_moved():
         - motions.pivots,
         pivots=motions.pivots,
     )
-    after = relative_to(about_centres(turned, centres), 2)
+    after = relative_to(about_centres(turned, centres), Body.single(2))
     assert after.translations == pytest.approx(before.translations, abs=1e-9)
     assert after.angles == pytest.approx(before.angles, abs=1e-6)
 
 
 def test_relative_motion_of_the_reference_itself_is_none():
-    relative = relative_to(about_centres(random_motions(), np.zeros((4, 3))), 1)
+    relative = relative_to(about_centres(random_motions(), np.zeros((4, 3))), Body.single(1))
     assert relative.angles[:, 1] == pytest.approx(0.0, abs=1e-6)
     assert relative.translations[:, 1] == pytest.approx(0.0, abs=1e-9)
 
@@ -99,13 +100,13 @@ def test_relative_motion_and_frame_of_the_reference_agree():
     centres = GENERATOR.normal(size=(4, 3)) * 25
     points = GENERATOR.normal(size=(6, 3)) * 30
     about = about_centres(motions, centres)
-    seen = in_frame_of(moved(motions, 3, points), about, 0)
-    assert seen == pytest.approx(moved(relative_to(about, 0), 3, points), abs=1e-4)  # float32 of tens of Å
+    seen = in_frame_of(moved(motions, 3, points), about, Body.single(0))
+    assert seen == pytest.approx(moved(relative_to(about, Body.single(0)), 3, points), abs=1e-4)  # float32 of tens of Å
 
 
 def test_motions_relative_to_held_residues_are_the_motions_themselves():
     about = about_centres(random_motions(), np.zeros((4, 3)))
-    assert relative_to(about, -1) is about
+    assert relative_to(about, Body.single(-1)) is about
 
 
 @given(arrays(np.float64, st.integers(1, 30), elements=st.floats(-1e6, 1e6)), st.integers(0, 6))

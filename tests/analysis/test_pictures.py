@@ -82,7 +82,7 @@ def test_curves_are_drawn_from_the_first_epoch_on(epochs):
 @pytest.mark.parametrize("segments", [2, 30])
 def test_distributions_are_drawn_for_all_segments_but_the_reference(segments):
     percentiles = np.sort(GENERATOR.random((5, segments)), axis=0)
-    figure = motion_distributions(percentiles, percentiles, np.full(segments, 10), 1)
+    figure = motion_distributions(percentiles, percentiles, np.full(segments, 10), (1,))
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == [f"S{k + 1}" for k in range(segments) if k != 1]
     assert is_picture(figure)

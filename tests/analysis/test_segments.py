@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from cryosphere.analysis.bodies import reference_body
 from cryosphere.analysis.segments import FIXED, Segmentation
 
 
@@ -50,7 +51,7 @@ def test_the_centre_of_a_segment_is_the_mean_of_its_residues():
 
 
 def test_empty_segments_are_listed_as_unused():
-    table = Segmentation(beads([1, 2, 3]), membership([2, 2, 0], 4)).table()
+    table = Segmentation(beads([1, 2, 3]), membership([2, 2, 0], 4)).table(reference=[2])
     assert table["used"].tolist() == [True, False, True, False]
     assert table["residues"].tolist() == [1, 0, 2, 0]
     assert table["reference"].tolist() == [False, False, True, False]
@@ -62,9 +63,17 @@ def test_residues_held_fixed_belong_to_no_segment_and_become_the_reference():
     weights[:2] = 0.0
     found = Segmentation(beads([1, 2, 3, 4]), weights)
     assert found.assignment.tolist() == [FIXED, FIXED, 1, 1]
-    assert found.reference == FIXED
-    assert found.reference_words == "the residues held fixed"
+    body = reference_body(found, [(1,), (FIXED,)])
+    assert body.fixed
+    assert body.words(found) == "the residues held fixed"
     assert found.residues.tolist() == [0, 2]
     assert found.residue_table()["segment"].tolist() == [0, 0, 2, 2]
     assert found.residue_table()["membership"].tolist() == [0.0, 0.0, 1.0, 1.0]
     assert list(map(str, found.ranges[1])) == ["A:3..4"]
+
+
+def test_residues_that_are_shared_are_not_counted_as_firm():
+    weights = np.array([[1.0, 0.0], [0.99, 0.01], [0.6, 0.4], [0.0, 1.0]])
+    table = Segmentation(beads([1, 2, 3, 4]), weights).table()
+    assert table["residues"].tolist() == [3, 1]
+    assert table["firm"].tolist() == [2, 1]

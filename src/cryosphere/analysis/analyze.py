@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cryosphere.analysis.findings import ONE_BODY, Findings, held_out_fit, latent_certainty
+from cryosphere.analysis.findings import Findings, held_out_fit, latent_certainty
 from cryosphere.analysis.gallery import draw_pictures
 from cryosphere.analysis.motion_table import MotionTable
 from cryosphere.analysis.motions import batches, relative_to
@@ -27,17 +27,15 @@ from cryosphere.analysis.movement import (
     segment_motions,
     superposed_atom_frames,
 )
-from cryosphere.analysis.pca import PrincipalComponents, principal_components
+from cryosphere.analysis.pca import PrincipalComponents
 from cryosphere.analysis.report import Origin, render
 from cryosphere.analysis.run import Run
-from cryosphere.analysis.segments import FIXED
 from cryosphere.analysis.traversal import Clusters, Traversal, cluster, traverse
 from cryosphere.errors import InputError
 from cryosphere.progress import SILENT, Progress
 from cryosphere.structures import ModelWriter
 
 _LOG = logging.getLogger(__name__)
-_TRAVERSED = 3  # principal components, at most
 _ROWS_PER_BATCH = 100_000  # of motions.csv, formatted at once
 
 
@@ -77,10 +75,8 @@ def analyze(
 
 def _build(run: Run, folder: Path, settings: AnalysisSettings, progress: Progress) -> None:
     latents = run.latents
-    components = principal_components(latents)
-    traversals = [
-        traverse(latents, components, k, points=settings.points) for k in range(min(_TRAVERSED, components.meaningful))
-    ]
+    components = run.components
+    traversals = [traverse(latents, components, k, points=settings.points) for k in range(components.followed)]
     clusters = cluster(latents, settings.clusters) if settings.clusters else None
     _write_tables(run, folder, components, clusters, progress)
     _write_structures(run, folder, traversals, clusters, progress)
@@ -145,7 +141,7 @@ def _write_motions(run: Run, folder: Path, progress: Progress) -> None:
             rows = np.arange(part.start, part.stop)
             motions = segment_motions(run.model, segmentation, latents[part])
             absolute.append(motions, rows)
-            relative.append(relative_to(motions, segmentation.reference), rows)
+            relative.append(relative_to(motions, run.reference), rows)
             advance(len(rows))
 
 
@@ -172,8 +168,8 @@ def _write_structures(
 
 def _write_superposed(run: Run, folder: Path, traversal: Traversal, writer: ModelWriter) -> None:
     """The same frames without the motion of the whole molecule; needless where residues were held fixed."""
-    if run.segmentation.reference != FIXED:
-        frames = superposed_atom_frames(run.model, run.segmentation, traversal.latents)
+    if not run.reference.fixed:
+        frames = superposed_atom_frames(run.model, run.segmentation, run.reference, traversal.latents)
         writer.write_all(folder / "traversals" / f"{traversal.name}_superposed.cif", frames)
 
 
@@ -184,10 +180,10 @@ def _find(run: Run, components: PrincipalComponents, traversals: list[Traversal]
         pixel_size=run.model.image_grid.pixel_size,
         segmentation=run.segmentation,
         components=components,
-        along_pc1=between_ends(
-            run.model, run.segmentation, traversals[0].latents, ONE_BODY * run.model.image_grid.pixel_size
-        ),
-        residue_movement=residue_movement(run.model, run.segmentation, run.latents),
+        bodies=run.bodies,
+        reference=run.reference,
+        along_pc1=between_ends(run.model, run.segmentation, run.reference, traversals[0].latents),
+        residue_movement=residue_movement(run.model, run.segmentation, run.reference, run.latents),
         certainty=latent_certainty(run.latent_sd, components),
         fit=held_out_fit(run.model, run.latents),
         metrics=run.metrics,

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from cryosphere.analysis.bodies import Body
 from cryosphere.analysis.motions import batches
 from cryosphere.analysis.movement import SegmentMovement
 from cryosphere.analysis.pca import PrincipalComponents
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 Float = NDArray[np.float64]
 SMALL_SET = 200  # images; below this, hardly any motion can be told from noise
 NEGLIGIBLE_MOTION = 0.25  # of a pixel of the images as trained on
-ONE_BODY = 0.5  # of a pixel: parts that move less than this against each other are told as one
 _PIXELS_PER_BATCH = 4_000_000
 FEW_HELD_OUT = 10  # images
 NEGLIGIBLE_FALL = 0.02  # of the held-out correlation: smaller falls are taken for chance
@@ -57,6 +57,8 @@ class Findings:
     pixel_size: float
     segmentation: Segmentation
     components: PrincipalComponents
+    bodies: tuple[tuple[int, ...], ...]  # segments that move as one, largest first; -1: held fixed
+    reference: Body
     along_pc1: SegmentMovement
     residue_movement: Float  # (R,) Å
     certainty: float  # spread of the latents along PC1 over their typical posterior standard deviation
@@ -66,8 +68,8 @@ class Findings:
 
     @property
     def moving(self) -> list[int]:
-        """Used segments besides the reference, the one that moves most first."""
-        others = [int(s) for s in self.segmentation.used if s != self.segmentation.reference]
+        """Used segments that are no part of the reference, the one that moves most first."""
+        others = [int(s) for s in self.segmentation.used if s not in self.reference.segments]
         return sorted(others, key=lambda s: -float(self.along_pc1.residue_rms[s]))
 
 
@@ -151,6 +153,11 @@ def _one_segment(findings: Findings) -> str:
 
 
 def _small_motion(findings: Findings) -> str:
+    if not findings.moving and len(findings.segmentation.used) > 1:
+        return (
+            f"Between the ends of the traversals all segments move as one, to within half a pixel "
+            f"({findings.pixel_size / 2:.2f} Å RMS): hardly a motion that these images could show."
+        )
     if not findings.moving:
         return ""
     largest = max(float(findings.along_pc1.residue_rms[s]) for s in findings.moving)

@@ -41,14 +41,14 @@ def draw_pictures(run: Run, findings: Findings, traversals: Sequence[Traversal])
 
 
 def _ensemble(run: Run, traversal: Traversal) -> Picture:
-    frames = bead_frames(run.model, run.segmentation, traversal.latents)
+    frames = bead_frames(run.model, run.segmentation, run.reference, traversal.latents)
     figure = structure_ensemble(frames, run.model.atomic_model.beads.bonded, "Backbone along PC1")
     return Picture(
         "ensemble_pc1.png",
         "How the structure moves along PC1",
         "One point per residue (Cα, or C1' of nucleotides) joined along the chain, from the 5th (dark) to the 95th "
         "percentile (light) of the first principal component, in three orthogonal views, brought to coincide on "
-        f"{run.segmentation.reference_words}. With all atoms: traversals/.",
+        f"{run.reference.words(run.segmentation)}. With all atoms: traversals/.",
         png(figure),
     )
 
@@ -76,7 +76,7 @@ def _chains(run: Run, findings: Findings) -> list[Picture]:
             "movement.png",
             "How far each residue moves",
             "Root mean square displacement of each residue about its mean place over the images, after the structures "
-            f"were brought to coincide on {segmentation.reference_words}. Colours as above." + note,
+            f"were brought to coincide on {findings.reference.words(segmentation)}. Colours as above." + note,
             png(residue_movement(layout, findings.residue_movement[polymer])),
         ),
     ]
@@ -85,17 +85,16 @@ def _chains(run: Run, findings: Findings) -> list[Picture]:
 def _distributions(run: Run) -> Picture:
     rows = np.unique(np.linspace(0, len(run) - 1, min(_SAMPLE, len(run))).round().astype(np.int64))
     segmentation = run.segmentation
-    motions = relative_to(segment_motions(run.model, segmentation, run.latents[rows]), segmentation.reference)
+    motions = relative_to(segment_motions(run.model, segmentation, run.latents[rows]), run.reference)
     figure = motion_distributions(
-        summarise(motions.angles), summarise(motions.displacements), segmentation.residues, segmentation.reference
+        summarise(motions.angles), summarise(motions.displacements), segmentation.residues, run.reference.segments
     )
     return Picture(
         "motions.png",
         "How far the segments have moved from the input model",
         "Rotation and displacement of every segment over the images, from its place in the input model, relative to "
-        f"{segmentation.reference_words}. A narrow box far from zero is a difference from the input model that all "
-        "images share; "
-        "a wide one is motion.",
+        f"{run.reference.words(segmentation)}. A narrow box far from zero is a difference from the input "
+        "model that all images share; a wide one is motion.",
         png(figure),
     )
 
@@ -107,8 +106,9 @@ def _latents(run: Run, findings: Findings, traversals: Sequence[Traversal]) -> P
         "latents.png",
         "Where the images lie in latent space",
         "Each image is a point in latent space, seen along the first principal components. Numbered: the points of the "
-        "traversals, evenly from the 5th to the 95th percentile, bent to stay where images are. Where a component with "
-        "a small share only describes how the cloud is curved, its traversal runs along the first one's.",
+        f"{'traversal' if len(traversals) == 1 else 'first two traversals'}, evenly from the 5th to the 95th "
+        "percentile, bent to stay where images are. Components after the first with less than 1 % of the variance "
+        "have no traversal.",
         png(figure),
     )
 

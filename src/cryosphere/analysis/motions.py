@@ -1,7 +1,7 @@
 """Rigid motions of the segments in terms a person can read: angle, axis, displacement; absolute and relative.
 
 The decoder's absolute motions have a freedom that no image can settle: moving the whole molecule and correcting the
-pose give the same picture. Motions relative to one segment (the largest) are free of it.
+pose give the same picture. Motions relative to one body (the largest) are free of it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
+
+from cryosphere.analysis.bodies import Body
 
 Float = NDArray[np.float64]
 
@@ -63,17 +65,38 @@ def about_centres(motions: SegmentMotionsLike, centres: Float) -> RigidMotions:
     return RigidMotions(quaternions, moved, np.asarray(centres, dtype=np.float64))
 
 
-def relative_to(motions: RigidMotions, reference: int) -> RigidMotions:
-    """The motions as seen by someone who sits on the segment `reference`: its own become the identity.
+def body_motion(motions: RigidMotions, body: Body) -> tuple[Float, Float, Float]:
+    """The one rigid motion per image that comes closest to how all residues of a body move (Kabsch 1976).
 
-    A negative `reference` stands for residues that were held fixed: the motions are relative to them already.
+    Returns quaternions (n, 4), the body's centre (3,) and its displacements (n, 3) in Å. Each segment of the body is
+    rigid, so its residues' positions need not be made: their spread about the segment's centre says enough.
     """
-    if reference < 0:
+    members = list(body.segments)
+    centres = motions.centres[members]
+    share = body.weights / body.weights.sum()
+    places = centres + motions.translations[:, members]
+    origin, mean = share @ centres, np.einsum("k,nkc->nc", share, places)
+    if len(members) == 1:
+        return motions.quaternions[:, members[0]], origin, mean - origin
+    count = len(places)
+    turns = Rotation.from_quat(motions.quaternions[:, members].reshape(-1, 4)).as_matrix()
+    covariance = np.einsum("nkij,kjl->nil", turns.reshape(count, -1, 3, 3), body.spreads)
+    covariance += np.einsum("k,nki,kj->nij", body.weights, places - mean[:, None], centres - origin)
+    left, _, right = np.linalg.svd(covariance)
+    left[:, :, 2] *= np.sign(np.linalg.det(left) * np.linalg.det(right))[:, None]
+    return np.asarray(Rotation.from_matrix(left @ right).as_quat()), origin, mean - origin
+
+
+def relative_to(motions: RigidMotions, body: Body) -> RigidMotions:
+    """The motions as seen by someone who sits on the body; those of a body of one segment become the identity.
+
+    Where the body stands for residues that were held fixed, the motions are relative to them already.
+    """
+    if body.fixed:
         return motions
-    base = motions.quaternions[:, reference : reference + 1]
-    inverse = base * np.array([-1.0, -1.0, -1.0, 1.0])
-    origin = motions.centres[reference]
-    destination = motions.centres + motions.translations - origin - motions.translations[:, reference : reference + 1]
+    quaternions, origin, displacement = body_motion(motions, body)
+    inverse = quaternions[:, None, :] * np.array([-1.0, -1.0, -1.0, 1.0])
+    destination = motions.centres + motions.translations - origin - displacement[:, None]
     translations = _apply(np.broadcast_to(inverse, motions.quaternions.shape), destination) + origin - motions.centres
     return RigidMotions(_compose(inverse, motions.quaternions), translations, motions.centres)
 
@@ -84,17 +107,17 @@ def change(start: RigidMotions, end: RigidMotions) -> RigidMotions:
     return RigidMotions(_compose(end.quaternions, inverse), end.translations - start.translations, start.centres)
 
 
-def in_frame_of(positions: NDArray[np.floating], motions: RigidMotions, reference: int) -> NDArray[np.float32]:
-    """Structures (n, R, 3) Å, each moved as a whole so that its segment `reference` lies where the model has it.
+def in_frame_of(positions: NDArray[np.floating], motions: RigidMotions, body: Body) -> NDArray[np.float32]:
+    """Structures (n, R, 3) Å, each moved as a whole so that the body lies where the model has it.
 
-    A negative `reference` stands for residues that were held fixed: nothing needs moving.
+    Where the body stands for residues that were held fixed, nothing needs moving.
     """
-    if reference < 0:
+    if body.fixed:
         return np.asarray(positions, dtype=np.float32)
-    inverse = Rotation.from_quat(motions.quaternions[:, reference]).inv().as_matrix()
-    centre = motions.centres[reference]
-    shifted = positions - (centre + motions.translations[:, reference])[:, None, :]
-    return np.asarray(np.einsum("nij,nrj->nri", inverse, shifted) + centre, dtype=np.float32)
+    quaternions, origin, displacement = body_motion(motions, body)
+    inverse = Rotation.from_quat(quaternions).inv().as_matrix()
+    shifted = positions - (origin + displacement)[:, None, :]
+    return np.asarray(np.einsum("nij,nrj->nri", inverse, shifted) + origin, dtype=np.float32)
 
 
 def angles_axes(quaternions: Float) -> tuple[Float, Float]:

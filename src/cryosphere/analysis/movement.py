@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cryosphere.analysis.bodies import rigid_bodies
+from cryosphere.analysis.bodies import Body, rigid_bodies
 from cryosphere.analysis.motions import (
     RigidMotions,
     about_centres,
@@ -30,13 +30,12 @@ _NUMBERS_PER_BATCH = 30_000_000  # coordinates held at once
 
 @dataclass(frozen=True)
 class SegmentMovement:
-    """Motion of every segment relative to the largest one, between the two ends of a traversal."""
+    """Motion of every segment relative to the reference, between the two ends of a traversal."""
 
     angles: Float  # (N,) degrees
     axes: Float  # (N, 3)
     displacements: Float  # (N,) Å, of the segment's centre
     residue_rms: Float  # (N,) Å: root mean square displacement of the segment's residues; 0 for an empty segment
-    bodies: tuple[tuple[int, ...], ...]  # segments that move as one, largest body first; -1 for residues held fixed
 
 
 def images_per_batch(points: int) -> int:
@@ -49,32 +48,39 @@ def segment_motions(model: TrainedModel, segmentation: Segmentation, z: NDArray[
     return about_centres(model.motions(np.asarray(z, dtype=np.float32)), segmentation.centres)
 
 
-def between_ends(
+def bodies_between_ends(
     model: TrainedModel, segmentation: Segmentation, z: NDArray[np.floating], tolerance: float
-) -> SegmentMovement:
-    """How every segment moves from the first to the last of the latents z (points, L), seen from the largest one.
+) -> tuple[tuple[int, ...], ...]:
+    """Segments that move as one between the latents of each pair z (P, 2, L), largest body first; -1: held fixed.
 
     Segments that move against each other by less than `tolerance` Å (RMS) count as one body.
     """
-    relative = relative_to(segment_motions(model, segmentation, z[[0, -1]]), segmentation.reference)
+    start, end = (model.bead_positions(np.asarray(z[:, i], dtype=np.float32)).astype(np.float64) for i in (0, 1))
+    return tuple(rigid_bodies(start, end, segmentation.assignment, tolerance))
+
+
+def between_ends(
+    model: TrainedModel, segmentation: Segmentation, reference: Body, z: NDArray[np.floating]
+) -> SegmentMovement:
+    """How every segment moves from the first to the last of the latents z (points, L), seen from the reference."""
+    relative = relative_to(segment_motions(model, segmentation, z[[0, -1]]), reference)
     first, last = (
         RigidMotions(relative.quaternions[[i]], relative.translations[[i]], relative.centres) for i in (0, 1)
     )
     moved = change(first, last)
     angles, axes = angles_axes(moved.quaternions[0])
-    start, end = bead_frames(model, segmentation, z[[0, -1]]).astype(np.float64)
+    start, end = bead_frames(model, segmentation, reference, z[[0, -1]]).astype(np.float64)
     squared = ((end - start) ** 2).sum(axis=-1) @ (segmentation.assignment[:, None] == np.arange(segmentation.count))
     rms = np.sqrt(squared / np.maximum(segmentation.residues, 1))
-    bodies = rigid_bodies(start, end, segmentation.assignment, tolerance)
-    return SegmentMovement(angles, axes, moved.displacements[0], rms, tuple(bodies))
+    return SegmentMovement(angles, axes, moved.displacements[0], rms)
 
 
 def residue_movement(
-    model: TrainedModel, segmentation: Segmentation, z: NDArray[np.floating], *, limit: int = 2000
+    model: TrainedModel, segmentation: Segmentation, reference: Body, z: NDArray[np.floating], *, limit: int = 2000
 ) -> Float:
     """RMS displacement (R,) in Å of each residue about its mean position over the images.
 
-    Structures are first brought to coincide on the largest segment. z (n, L); at most `limit` images, evenly spread
+    Structures are first brought to coincide on the reference. z (n, L); at most `limit` images, evenly spread
     through the data set, are used: the figure does not get more precise with more.
     """
     rows = np.unique(np.linspace(0, len(z) - 1, min(limit, len(z))).round().astype(np.int64))
@@ -84,7 +90,7 @@ def residue_movement(
     for part in batches(len(rows), min(128, images_per_batch(residues))):
         latents = np.asarray(z[rows[part]], dtype=np.float32)
         motions = segment_motions(model, segmentation, latents)
-        offset = in_frame_of(model.bead_positions(latents), motions, segmentation.reference) - base
+        offset = in_frame_of(model.bead_positions(latents), motions, reference) - base
         total += offset.sum(axis=0)
         squared += (offset**2).sum(axis=0)
     variance = squared / len(rows) - (total / len(rows)) ** 2
@@ -92,12 +98,12 @@ def residue_movement(
 
 
 def superposed_atom_frames(
-    model: TrainedModel, segmentation: Segmentation, z: NDArray[np.floating]
+    model: TrainedModel, segmentation: Segmentation, reference: Body, z: NDArray[np.floating]
 ) -> Iterator[NDArray[np.float32]]:
-    """All-atom structures (n_atoms, 3) Å at the latents z, brought to coincide on the largest segment."""
+    """All-atom structures (n_atoms, 3) Å at the latents z, brought to coincide on the reference."""
     for index, frame in enumerate(atom_frames(model, z)):
         motions = segment_motions(model, segmentation, z[index : index + 1])
-        yield in_frame_of(frame[None], motions, segmentation.reference)[0]
+        yield in_frame_of(frame[None], motions, reference)[0]
 
 
 def atom_frames(model: TrainedModel, z: NDArray[np.floating]) -> Iterator[NDArray[np.float32]]:
@@ -106,11 +112,13 @@ def atom_frames(model: TrainedModel, z: NDArray[np.floating]) -> Iterator[NDArra
         yield from model.atom_positions(np.asarray(z[part], dtype=np.float32))
 
 
-def bead_frames(model: TrainedModel, segmentation: Segmentation, z: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Residue positions (points, R, 3) Å at the latents z, brought to coincide on the largest segment."""
+def bead_frames(
+    model: TrainedModel, segmentation: Segmentation, reference: Body, z: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """Residue positions (points, R, 3) Å at the latents z, brought to coincide on the reference."""
     latents = np.asarray(z, dtype=np.float32)
     motions = segment_motions(model, segmentation, latents)
-    return in_frame_of(model.bead_positions(latents), motions, segmentation.reference)
+    return in_frame_of(model.bead_positions(latents), motions, reference)
 
 
 def summarise(values: Float, percentiles: Sequence[float] = (5, 25, 50, 75, 95)) -> Float:

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float = NDArray[np.float64]
+MOST_FOLLOWED = 3  # components that get a traversal
+SHARE_TO_FOLLOW = 0.01  # of the variance, for components after the first
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,9 @@ class PrincipalComponents:
         return self.variances / total if total > 0 else np.zeros_like(self.variances)
 
     @property
-    def meaningful(self) -> int:
-        """How many directions hold any variance to speak of; at least 1, so that there is always one to follow."""
-        return max(1, int(np.sum(self.variances > 1e-10 * max(self.variances.max(), 1e-30))))
+    def followed(self) -> int:
+        """How many are worth a traversal: the first, and up to two more that hold at least 1 % of the variance."""
+        return int(np.clip(np.sum(self.explained >= SHARE_TO_FOLLOW), 1, MOST_FOLLOWED))
 
     def project(self, latents: NDArray[np.floating]) -> Float:
         """Coordinates (n, K) of latents (n, L) along the components."""

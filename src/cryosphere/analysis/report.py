@@ -11,9 +11,11 @@ from urllib.parse import quote
 
 import numpy as np
 
-from cryosphere.analysis.findings import NEGLIGIBLE_MOTION, ONE_BODY, Findings, warnings
+from cryosphere.analysis.findings import NEGLIGIBLE_MOTION, Findings, warnings
 from cryosphere.analysis.report_page import FILES, STYLE
+from cryosphere.analysis.run import ONE_BODY
 from cryosphere.analysis.segments import FIXED, ResidueRange
+from cryosphere.structures.ranges import residue_ranges
 
 _MOST_SENTENCES = 6
 _MOST_RANGES = 8
@@ -130,19 +132,23 @@ def _movement_sentence(findings: Findings, segment: int) -> str:
 
 
 def _reference(findings: Findings) -> str:
-    segmentation, reference = findings.segmentation, findings.segmentation.reference
-    if reference == FIXED:
+    segmentation, reference = findings.segmentation, findings.reference
+    if reference.fixed:
         return f"the {_count(int((segmentation.assignment == FIXED).sum()), 'residue')} that were held fixed"
+    inside = np.isin(segmentation.assignment, reference.segments)
+    ranges = residue_ranges(segmentation.beads, inside.astype(np.int64))[1]
+    names = " + ".join(segmentation.names[s] for s in reference.segments)
+    kind = "segment" if len(reference.segments) == 1 else "segments"
     return (
-        f"the largest segment, <b>{segmentation.names[reference]}</b> ({_ranges(segmentation.ranges[reference])}; "
-        f"{_count(int(segmentation.residues[reference]), 'residue')})"
+        f"the largest body of residues that moves as one, {kind} <b>{names}</b> "
+        f"({_ranges(ranges)}; {_count(int(inside.sum()), 'residue')})"
     )
 
 
 def _bodies_sentence(findings: Findings) -> str:
     """Which segments belong together: there are usually more of them than moving parts."""
-    segmentation, bodies = findings.segmentation, findings.along_pc1.bodies
-    if len(bodies) == len(segmentation.used) + (segmentation.reference == FIXED):
+    segmentation, bodies = findings.segmentation, findings.bodies
+    if len(bodies) == len(segmentation.used) + findings.reference.fixed:
         return ""
     words = []
     for body in bodies:
@@ -153,8 +159,9 @@ def _bodies_sentence(findings: Findings) -> str:
     if len(bodies) == 1:
         return f"All segments together move as one rigid body to within {tolerance:.1f} Å (half a pixel, RMS)."
     return (
-        f"Segments that move against each other by less than {tolerance:.1f} Å (half a pixel, RMS) between these two "
-        f"ends can be taken as one. That leaves {len(bodies)} parts that move against each other: {'; '.join(words)}."
+        f"Segments that move against each other by less than {tolerance:.1f} Å (half a pixel, RMS) between the "
+        f"ends of every traversal can be taken as one. That leaves {len(bodies)} parts that move against each other: "
+        f"{'; '.join(words)}."
     )
 
 
@@ -183,26 +190,34 @@ def _segment_table(findings: Findings) -> str:
     segmentation, movement = findings.segmentation, findings.along_pc1
     head = (
         "<tr><th>segment</th><th>residues of the input model</th><th class='n'>count</th>"
+        "<th class='n'>of these firm</th>"
         "<th class='n'>rotation (°)</th><th class='n'>shift of centre (Å)</th><th class='n'>residues, RMS (Å)</th></tr>"
     )
     rows = []
     for segment in map(int, segmentation.used):
-        figures = f"<td class='n'>{segmentation.residues[segment]}</td>"
-        if segment == segmentation.reference:
-            figures += "<td colspan='3' class='ref'>largest: the others are told relative to it</td>"
+        figures = f"<td class='n'>{segmentation.residues[segment]}</td><td class='n'>{segmentation.firm[segment]}</td>"
+        if findings.reference.segments == (segment,):
+            figures += "<td colspan='3' class='ref'>the others are told relative to it</td>"
         else:
             figures += "".join(
                 f"<td class='n'>{values[segment]:.1f}</td>"
                 for values in (movement.angles, movement.displacements, movement.residue_rms)
             )
-        name = segmentation.names[segment]
+        name = segmentation.names[segment] + (" (reference)" if segment in findings.reference.segments else "")
         rows.append(f"<tr><td>{name}</td><td>{_ranges(segmentation.ranges[segment])}</td>{figures}</tr>")
-    relative = segmentation.reference_words
+    relative = findings.reference.words(segmentation)
+    shared = len(segmentation.assignment) - int(segmentation.firm.sum()) - int((segmentation.assignment == FIXED).sum())
+    between = (
+        f"{_count(shared, 'residue')} between segments {'belongs' if shared == 1 else 'belong'} to no segment by that "
+        "much: shared between two or more, they move by a mixture of the motions, and the chain bends there. "
+        if shared
+        else ""
+    )
     return (
         f"<div class='wide'><table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table></div>"
         f"<p class='note'>Motion between the 5th and 95th percentile of PC1, relative to {relative}. Motion of "
-        "the whole molecule cannot be told from an error of the pose; relative motion can. Complete lists: "
-        "segments.csv.</p>"
+        "the whole molecule cannot be told from an error of the pose; relative motion can. Firm: residues that belong "
+        f"to the segment by 0.99 or more. {between}Complete lists: segments.csv.</p>"
     )
 
 

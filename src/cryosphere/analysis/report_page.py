@@ -2,17 +2,18 @@
 
 FILES = {
     "traversals/*_superposed.cif": "all-atom structures along a principal component of the latents, from its 5th to "
-    "its 95th percentile, brought to coincide on the largest segment; open in ChimeraX or PyMOL and play",
+    "its 95th percentile, brought to coincide on the reference (see the table of segments): the ones to play",
     "traversals/*.cif": "all-atom structures along a principal component, from its 5th to its 95th percentile, where "
     "the images see them: the ones to compare with density maps",
     "traversals/*_z.npy": "the latents of those structures, for `cryosphere structures --z`",
     "clusters/*.cif": "all-atom structure of the image nearest to the centre of a group of similar images, largest "
     "group first (k-means of the latents; which image belongs to which group: pca.csv)",
     "clusters/*_z.npy": "the latents of the clusters' images, in the same order",
-    "segments.csv": "one row per segment: residues, weight, residue ranges, centre",
+    "segments.csv": "one row per segment: residues, how many of them firmly, ranges, centre, whether it is part of the "
+    "reference",
     "segments_per_residue.csv": "one row per residue: its segment and how firmly it belongs to it",
     "motions_relative.csv": "per image and segment: rotation (degrees), axis, displacement of the segment's centre "
-    "(Å), relative to the largest segment",
+    "(Å), relative to the largest body (column `reference` of segments.csv)",
     "motions.csv": "the same in the frame of the input model, motion of the whole molecule included",
     "movement.csv": "RMS displacement of every residue over the images",
     "pca.csv": "place of every image along the principal components, and its cluster",

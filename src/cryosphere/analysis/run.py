@@ -10,9 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from cryosphere.analysis.bodies import Body, reference_body
 from cryosphere.analysis.motions import RigidMotions, relative_to
-from cryosphere.analysis.movement import segment_motions
+from cryosphere.analysis.movement import bodies_between_ends, segment_motions
+from cryosphere.analysis.pca import PrincipalComponents, principal_components
 from cryosphere.analysis.segments import Segmentation
+from cryosphere.analysis.traversal import traverse
 from cryosphere.errors import InputError
 from cryosphere.progress import SILENT, Progress
 from cryosphere.training.run_directory import RunDirectory, RunFacts
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from cryosphere.particles.table import ParticleTable
     from cryosphere.training.trained import Latents, TrainedModel
 
+ONE_BODY = 0.5  # of a pixel of the images as trained on: parts that move less against each other are told as one
 Rows = int | slice | ArrayLike | None
 
 
@@ -95,6 +99,24 @@ class Run:
         """The learned segments: membership, residue ranges, centres, names."""
         return Segmentation(self.model.atomic_model.beads, np.asarray(self.model.membership(), dtype=np.float64))
 
+    @cached_property
+    def components(self) -> PrincipalComponents:
+        """Directions in latent space along which the images differ most."""
+        return principal_components(self.latents)
+
+    @cached_property
+    def bodies(self) -> tuple[tuple[int, ...], ...]:
+        """Segments (from 0) that move as one, to within half a pixel RMS, along all traversals; largest body first."""
+        followed = range(self.components.followed)
+        ends = np.stack([traverse(self.latents, self.components, k).latents[[0, -1]] for k in followed])
+        tolerance = ONE_BODY * self.model.image_grid.pixel_size
+        return bodies_between_ends(self.model, self.segmentation, ends, tolerance)
+
+    @cached_property
+    def reference(self) -> Body:
+        """What motions are told relative to: the body of most residues, or the residues that were held fixed."""
+        return reference_body(self.segmentation, self.bodies)
+
     @property
     def segments(self) -> NDArray[np.float64]:
         """(R, N): how much each residue belongs to each segment (posterior mean); rows sum to 1."""
@@ -103,7 +125,7 @@ class Run:
     @property
     def segment_table(self) -> pd.DataFrame:
         """One row per segment, as in segments.csv."""
-        return self.segmentation.table()
+        return self.segmentation.table(self.reference.segments)
 
     @property
     def residue_table(self) -> pd.DataFrame:
@@ -126,11 +148,11 @@ class Run:
     def motions(self, rows: Rows = None, *, z: ArrayLike | None = None, relative: bool = False) -> RigidMotions:
         """Rigid motion of every segment in every image: rotation about the segment's own centre, then translation.
 
-        With `relative=True` they are told relative to the largest segment, which removes the motion of the whole
-        molecule that no image can settle.
+        With `relative=True` they are told relative to the largest body of segments that move as one, which removes
+        the motion of the whole molecule that no image can settle. All images are encoded once to find that body.
         """
         motions = segment_motions(self.model, self.segmentation, self.latents_of(rows, z=z))
-        return relative_to(motions, self.segmentation.reference) if relative else motions
+        return relative_to(motions, self.reference) if relative else motions
 
     def coordinates(self, rows: Rows = None, *, z: ArrayLike | None = None) -> NDArray[np.float32]:
         """(n, R, 3) Å: where the residues are in every image, in the order of the input model."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FIXED", "POLYMER_KINDS", "ResidueRange", "Segmentation"]
 
+FIRM = 0.99  # membership from which a residue counts as moving with one segment alone
 FIXED = -1  # stands for the residues that belong to no segment and do not move
 
 
@@ -64,14 +66,9 @@ class Segmentation:
         return np.flatnonzero(self.residues).astype(np.int64)
 
     @cached_property
-    def reference(self) -> int:
-        """The part that motions are told relative to: the largest segment, or FIXED where residues were held fixed."""
-        return FIXED if (self.assignment == FIXED).any() else int(np.argmax(self.weights))
-
-    @cached_property
-    def reference_words(self) -> str:
-        """The reference as it is spoken of in reports."""
-        return "the residues held fixed" if self.reference == FIXED else "the largest segment"
+    def firm(self) -> NDArray[np.int64]:
+        """(N,): number of residues that belong to each segment as good as alone, by a membership of 0.99 or more."""
+        return np.asarray((self.membership >= FIRM).sum(axis=0), dtype=np.int64)
 
     @cached_property
     def centres(self) -> NDArray[np.float64]:
@@ -89,16 +86,20 @@ class Segmentation:
         found = residue_ranges(self.beads, self.assignment)
         return tuple(found.get(segment, ()) for segment in range(self.count))
 
-    def table(self) -> pd.DataFrame:
-        """One row per segment: name, residues, weight, used, residue ranges, centre in Å of the input model."""
+    def table(self, reference: Sequence[int] = ()) -> pd.DataFrame:
+        """One row per segment: name, residues, weight, used, residue ranges, centre in Å of the input model.
+
+        `reference`: segments that motions are told relative to.
+        """
         return pd.DataFrame(
             {
                 "segment": np.arange(1, self.count + 1),
                 "name": self.names,
                 "residues": self.residues,
+                "firm": self.firm,
                 "weight": self.weights.round(3),
                 "used": self.residues > 0,
-                "reference": np.arange(self.count) == self.reference,
+                "reference": np.isin(np.arange(self.count), list(reference)),
                 "ranges": [" ".join(map(str, ranges)) for ranges in self.ranges],
                 "centre_x": self.centres[:, 0].round(3),
                 "centre_y": self.centres[:, 1].round(3),

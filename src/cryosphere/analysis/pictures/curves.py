@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,16 +90,16 @@ def _terms(axes: Axes, epoch: Float, terms: Mapping[str, Float], title: str, lab
 
 
 def motion_distributions(
-    angles: Float, displacements: Float, segment_sizes: NDArray[np.int64], reference: int
+    angles: Float, displacements: Float, segment_sizes: NDArray[np.int64], reference: Sequence[int]
 ) -> Figure:
-    """Rotation angle and displacement of every used segment over the images, relative to segment `reference`.
+    """Rotation angle and displacement of every used segment over the images, relative to the segments `reference`.
 
-    A negative `reference` stands for the residues held fixed.
+    An empty `reference` stands for the residues held fixed.
 
     `angles` and `displacements` (5, N): 5th, 25th, 50th, 75th and 95th percentiles, in degrees and Å.
     """
-    still = "the fixed part" if reference < 0 else f"S{reference + 1}"
-    used = [int(s) for s in np.flatnonzero(segment_sizes) if s != reference]
+    still = " + ".join(f"S{s + 1}" for s in reference) or "the fixed part"
+    used = [int(s) for s in np.flatnonzero(segment_sizes) if s not in reference]
     colours = segment_colours(segment_sizes)
     with styled():
         figure = new_figure(9.5, 1.4 + 0.26 * max(len(used), 1))
