@@ -65,6 +65,22 @@ def test_a_figure_that_does_not_vary_has_no_correlation_and_null_in_the_file(run
     assert json.loads(text)["agreements"][0]["correlation"] is None
 
 
+def test_rounding_noise_is_no_variation(run, data, tmp_path):
+    """A distance within a rigid domain varies by no more than float32 positions are rounded."""
+    domains, written = ["ONE=1-20", "TWO=30-50"], tmp_path / "truth.npz"
+    noise = np.random.default_rng(0).normal(scale=1e-4, size=data.truth.conformations.shape).astype(np.float32)
+    replace(data.truth, conformations=data.truth.conformations + noise).save(written)
+    found = evaluate(run, written, domains=domains, oracle_images=5, device="cpu")
+    distance = found.agreements[0]
+    assert np.isnan(distance.correlation)
+    assert np.isnan(distance.oracle_correlation)
+    assert np.isnan(distance.correlation_on_oracle_images)
+    line = next(line for line in describe(found).splitlines() if line.startswith("ONE-TWO distance"))
+    assert "does not vary in the truth, so there is no correlation; mean error" in line
+    assert "nan" not in line
+    assert "best possible" not in line
+
+
 def test_an_oracle_that_is_not_asked_costs_nothing(run, data, monkeypatch):
     def unwanted(*_):
         raise AssertionError("no oracle was asked for")
@@ -113,6 +129,16 @@ def test_domains_that_cannot_be_understood_are_refused(data, named, says):
     with pytest.raises(ConfigError) as found:
         domains_of(data.truth, named)
     assert says in str(found.value)
+
+
+def test_a_chain_without_a_name_is_told_as_blank_and_left_out(data):
+    truth = replace(data.truth, chain=np.full(100, ""), domain=np.full(100, -1))
+    with pytest.raises(ConfigError) as found:
+        domains_of(truth, ["LID=A:1-50", "CORE=rest"])
+    assert "(chains: (blank); leave a blank chain out, as in LID=122-159)" in str(found.value)
+    with pytest.raises(ConfigError, match="--domain LID=122-159 --domain CORE=rest"):
+        domains_of(truth, [])
+    assert [domain.mask.sum() for domain in domains_of(truth, ["LID=1-50", "CORE=rest"])] == [50, 50]
 
 
 def test_domains_take_several_ranges_negative_numbers_and_the_rest(data):

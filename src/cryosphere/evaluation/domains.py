@@ -38,7 +38,7 @@ def domains_of(truth: Truth, named: Sequence[str]) -> list[Domain]:
     if len(domains) < 2:
         raise ConfigError(
             "nothing to measure: the truth names no domains, so name at least two, such as "
-            "--domain LID=A:122-159 --domain CORE=rest"
+            + " ".join(f"--domain {name}={ranges}" for name, ranges in (("LID", _example(truth)), ("CORE", "rest")))
         )
     for domain in domains:
         if domain.mask.sum() < 3:
@@ -72,7 +72,19 @@ def _select(truth: Truth, ranges: str) -> NDArray[np.bool_]:
         if match["first"] is not None:
             inside &= (truth.residue_number >= int(match["first"])) & (truth.residue_number <= int(match["last"]))
         if not inside.any():
-            known = ", ".join(map(str, np.unique(truth.chain)))
-            raise ConfigError(f"no residue of the model lies in {piece!r} (chains: {known})")
+            raise ConfigError(f"no residue of the model lies in {piece!r} ({_known_chains(truth)})")
         mask |= inside
     return mask
+
+
+def _known_chains(truth: Truth) -> str:
+    chains = [str(chain).strip() for chain in np.unique(truth.chain)]
+    listed = "chains: " + ", ".join(chain or "(blank)" for chain in chains)
+    if all(chains):
+        return listed
+    return f"{listed}; leave a blank chain out, as in LID={_example(truth)}"
+
+
+def _example(truth: Truth) -> str:
+    """How residues of this model are named: without a chain where a chain has no name."""
+    return "A:122-159" if all(str(chain).strip() for chain in np.unique(truth.chain)) else "122-159"

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
+SMALLEST_RANGE = 1e-3  # Å or degrees; what varies less is rounding of float32 coordinates, not motion
+
 
 def domain_distance(positions: NDArray[np.floating], first: Mask, second: Mask) -> Float:
     """Distance in Å between the centres of two groups of residues, (n,), for structures (n, residues, 3)."""
@@ -53,8 +55,13 @@ def aligned_deviation(positions: NDArray[np.floating], others: NDArray[np.floati
     return np.asarray((moved - target).square().sum(-1).mean(-1).sqrt().numpy())
 
 
+def varies(values: NDArray[np.floating]) -> bool:
+    """Whether values, in Å or degrees, differ by more than rounding."""
+    return len(values) > 1 and bool(np.ptp(values) >= SMALLEST_RANGE)
+
+
 def correlation(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
-    """Pearson's correlation; NaN where either does not vary."""
-    if len(first) < 2 or np.std(first) < 1e-9 or np.std(second) < 1e-9:
+    """Pearson's correlation; NaN where either does not vary by SMALLEST_RANGE."""
+    if not (varies(first) and varies(second)):
         return float("nan")
     return float(np.corrcoef(first, second)[0, 1])

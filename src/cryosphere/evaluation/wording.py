@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from cryosphere.evaluation.evaluate import Agreement, Evaluation
+from cryosphere.evaluation.measures import SMALLEST_RANGE
 from cryosphere.evaluation.overlap import Cover, FoundSegment
 
 MOST_RANGES = 6  # listed; of more, the first ones
@@ -45,16 +47,22 @@ def _cover(cover: Cover) -> str:
 def _agreement(agreement: Agreement) -> str:
     unit = agreement.unit if agreement.unit == "°" else f" {agreement.unit}"
     text = (
-        f"{agreement.name}: correlation of predicted with true {agreement.correlation:.3f}, mean error "
+        f"{agreement.name}: {_correlation(agreement)} mean error "
         f"{agreement.mean_error:.2f}{unit} (true range {_range(agreement.true_range)}{unit}, predicted "
         f"{_range(agreement.predicted_range)}{unit})"
     )
-    if agreement.oracle_correlation is not None and agreement.correlation_on_oracle_images is not None:
-        text += (
-            f"; on {agreement.oracle_images} images {agreement.correlation_on_oracle_images:.3f}, where the best "
-            f"possible is {agreement.oracle_correlation:.3f}"
-        )
+    best, there = agreement.oracle_correlation, agreement.correlation_on_oracle_images
+    if best is not None and there is not None and not math.isnan(best + there):
+        text += f"; on {agreement.oracle_images} images {there:.3f}, where the best possible is {best:.3f}"
     return text + "."
+
+
+def _correlation(agreement: Agreement) -> str:
+    if not math.isnan(agreement.correlation):
+        return f"correlation of predicted with true {agreement.correlation:.3f},"
+    low, high = agreement.true_range
+    where = "in the truth" if high - low < SMALLEST_RANGE else "in the predictions"
+    return f"does not vary {where}, so there is no correlation;"
 
 
 def _range(values: tuple[float, float]) -> str:

@@ -128,10 +128,8 @@ def _in_chain(settings: PartSettings, beads: Beads) -> NDArray[np.int64]:
 def _warn_beyond_chain(settings: PartSettings, beads: Beads) -> None:
     numbers = beads.number[_in_chain(settings, beads)]
     low, high = int(numbers.min()), int(numbers.max())
-    first, last = (
-        (low if settings.first is None else settings.first),
-        (high if settings.last is None else settings.last),
-    )
+    first = low if settings.first is None else settings.first
+    last = high if settings.last is None else settings.last
     if first < low or last > high:
         log.warning(
             "segmentation.parts: residues %d to %d of chain %s are asked for, but the chain runs from %d to %d in the "
