@@ -93,6 +93,14 @@ def test_every_conformation_is_shown_equally_often(protein, tmp_path):
     assert not np.array_equal(truth.conformation_index, np.sort(truth.conformation_index))
 
 
+def test_more_conformations_than_images_are_told(protein, tmp_path, caplog):
+    caplog.set_level("INFO", "cryosphere")
+    made = simulate(hinge_config(protein, count=5), tmp_path / "out")
+    assert "only 5 images for 7 conformations: only 5 are drawn" in caplog.text
+    assert "5 images of 5 conformations" in caplog.text
+    assert len(made.truth.conformations) == 5
+
+
 @pytest.mark.parametrize("snr", [2.0, 0.1])
 def test_snr_is_the_ratio_of_variances_over_whole_images(protein, tmp_path, snr):
     simulation = simulate(hinge_config(protein, snr=snr, count=200), tmp_path / "out")

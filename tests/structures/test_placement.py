@@ -39,6 +39,20 @@ def test_a_model_larger_than_the_box_is_told_the_box_it_needs(phytochrome):
     check_inside_box(centred, box=needed + 4, pixel_size=1.0)
 
 
+@pytest.mark.parametrize(("offset", "level"), [(14.0, "INFO"), (16.0, "INFO"), (30.0, "WARNING")])
+def test_the_offset_of_the_centre_is_told_and_warned_of_where_it_is_far(tmp_path, caplog, offset, level):
+    """Forty beads 3.8 Å apart on a line: the radius of gyration is 3.8 Å sqrt((40² - 1) / 12) = 43.9 Å."""
+    path = tmp_path / "line.pdb"
+    path.write_text("".join(pdb_atom("CA", number=i + 1, at=(3.8 * (i - 19.5), offset, 0)) for i in range(40)))
+    caplog.set_level("INFO", "cryosphere.structures.placement")
+    check_inside_box(read_model(path), box=64, pixel_size=4.0, source=path)
+    (record,) = [one for one in caplog.records if one.name == "cryosphere.structures.placement"]
+    assert record.levelname == level
+    assert f"{path}: the model's centre is {offset:.1f} Å from the box centre" in record.getMessage()
+    assert ("radius of gyration is 44 Å" in record.getMessage()) == (level == "WARNING")
+    assert (f"(0.0, {-offset:.1f}, 0.0)" in record.getMessage()) == (level == "WARNING")
+
+
 def test_a_few_beads_outside_are_only_warned_about(tmp_path, caplog):
     path = tmp_path / "line.pdb"
     path.write_text("".join(pdb_atom("CA", number=i + 1, at=(3.8 * (i - 19), 0, 0)) for i in range(40)))

@@ -60,7 +60,7 @@ def project_particles(
     table = read_particles(list(particles))
     atoms = read_model(model)
     grid = _grid(table, settings)
-    check_inside_box(atoms, grid.box, grid.pixel_size)
+    check_inside_box(atoms, grid.box, grid.pixel_size, source=model)
     renderer = Renderer(table, atoms.beads.amplitudes, grid, sigma=settings.sigma, ctf=settings.ctf == "apply")
     writer = StackWriter(output, count=len(table), box=grid.box, pixel_size=grid.pixel_size)
     with writer, progress.track(len(table), "projecting") as advance:

@@ -82,7 +82,7 @@ def simulate(
     if existing and not overwrite:
         raise RunError(f"{outdir} already holds {', '.join(existing)}; choose another folder or allow it (--overwrite)")
     conformations = _conformations(config)
-    check_inside_box(conformations.model, config.images.box, config.images.pixel_size)
+    check_inside_box(conformations.model, config.images.box, config.images.pixel_size, source=config.model)
     table = acquire(config, _STACK, outdir / _STAR)
     with _workshop(outdir) as workshop:
         truth = _make_images(config, conformations, table, workshop / _STACK, progress)
@@ -93,7 +93,7 @@ def simulate(
         (outdir / _STAR).unlink(missing_ok=True)
         for name in _FILES:
             (workshop / name).replace(outdir / name)
-    log.info("%s: %d images of %d conformations", outdir, len(table), len(truth.conformations))
+    log.info("%s: %d images of %d conformations", outdir, len(table), min(len(table), len(truth.conformations)))
     return Simulation(folder=outdir, truth=truth, table=table)
 
 
@@ -102,10 +102,17 @@ def _conformations(config: SimulationConfig) -> Conformations:
     if isinstance(config.motion, HingeMotion):
         assert model is not None, "the configuration has seen to it"
         count = min(config.motion.conformations, config.images.count)
+        _tell_of_unseen(config.motion.conformations, config.images.count, "are drawn: one for each image")
         conformations = hinge_conformations(model, config.motion, count, generator(config.seed, Stream.CONFORMATIONS))
     else:
         conformations = trajectory_conformations(model, config.motion)
+        _tell_of_unseen(len(conformations), config.images.count, "are shown, the first")
     return conformations.centred() if config.placement == "centred" else conformations
+
+
+def _tell_of_unseen(conformations: int, images: int, what: str) -> None:
+    if conformations > images:
+        log.info("there are only %d images for %d conformations: only %d %s", images, conformations, images, what)
 
 
 def _make_images(
