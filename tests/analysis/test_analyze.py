@@ -193,6 +193,43 @@ def test_no_gain_on_held_out_images_is_said(sound):
     assert any("not predicted better" in doubt for doubt in warnings(replace(sound, fit=fit)))
 
 
+def test_a_model_that_is_not_in_the_images_is_said(sound):
+    fit = HeldOutFit(deformed=0.30, undeformed=0.10, gain_error=0.001, images=50)
+    doubts = warnings(replace(sound, fit=fit))
+    assert any("does not look like the images" in doubt and "wrong model" in doubt for doubt in doubts)
+    assert warnings(replace(sound, fit=replace(fit, undeformed=0.13))) == []  # 43 %: the limit is 40 %
+
+
+def test_without_held_out_images_the_undeformed_model_is_judged_by_the_training_images(sound):
+    spoilt = replace(sound, fit=None, base_correlation=0.02)  # the last epoch reached 0.32
+    assert any("does not look like the images" in doubt for doubt in warnings(spoilt))
+
+
+def test_negative_correlations_are_said(sound):
+    fit = HeldOutFit(deformed=-0.02, undeformed=-0.05, gain_error=0.001, images=50)
+    assert any("correlate negatively" in doubt for doubt in warnings(replace(sound, fit=fit)))
+    assert any("contrast is likely wrong" in doubt for doubt in warnings(replace(sound, base_correlation=-0.1)))
+
+
+def test_doubts_noted_before_training_are_repeated_and_other_notes_are_not(sound):
+    notes = ("box: the images' own 64 pixels", "contrast: white. 8 images do not show the model clearly enough")
+    doubts = warnings(replace(sound, notes=notes))
+    assert doubts == [f"Noted before training: {notes[1]}."]
+
+
+def test_the_longest_bond_lies_where_the_segments_meet(sound):
+    assert sound.bonds.longest_between == (59, 60)  # the hinge cuts the chain after residue 60 of the model
+    assert sound.bonds.base == pytest.approx((3.8, 3.8))  # steps of the walk
+    assert sound.bonds.ends[1] > 4.0
+
+
+def test_the_report_says_that_structures_are_no_refined_models(analysed):
+    page = (analysed[1] / "report.html").read_text(encoding="utf-8")
+    assert "the longest between A ALA 64 and A ALA 65" in page
+    assert "Regularise the geometry" in page
+    assert "mean correlation with 30 held-out images" in page
+
+
 def test_a_handful_of_held_out_images_proves_nothing(sound):
     fit = HeldOutFit(deformed=0.4, undeformed=0.2, gain_error=0.001, images=2)
     assert not fit.improved

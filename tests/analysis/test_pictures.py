@@ -76,7 +76,10 @@ def test_curves_are_drawn_from_the_first_epoch_on(epochs):
         "validation_correlation": np.full(epochs, np.nan),
         "train_loss": np.linspace(-0.1, -0.2, epochs),
     }
-    assert is_picture(training_curves(columns, 0.15))
+    columns |= {"kl_latent": np.full(epochs, 2.0), "kl_segments": np.full(epochs, 110.0)}
+    figure = training_curves(columns, 0.15, "undeformed model, 30 held-out images")
+    assert is_picture(figure)
+    assert len(figure.axes) == 4  # the two KL terms, in the thousands and in ones, on axes of their own
 
 
 @pytest.mark.parametrize("segments", [2, 30])

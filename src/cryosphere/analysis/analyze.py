@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cryosphere.analysis.bonds import bond_lengths
 from cryosphere.analysis.findings import Findings, held_out_fit, latent_certainty
 from cryosphere.analysis.gallery import draw_pictures
 from cryosphere.analysis.motion_table import MotionTable
@@ -188,6 +189,8 @@ def _find(run: Run, components: PrincipalComponents, traversals: list[Traversal]
         fit=held_out_fit(run.model, run.latents),
         metrics=run.metrics,
         base_correlation=run.facts.base_correlation if run.facts else None,
+        notes=tuple(run.facts.notes) if run.facts else (),
+        bonds=bond_lengths(run.model, traversals),
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from cryosphere.analysis.bodies import Body
+from cryosphere.analysis.bonds import BondLengths
 from cryosphere.analysis.motions import batches
 from cryosphere.analysis.movement import SegmentMovement
 from cryosphere.analysis.pca import PrincipalComponents
@@ -26,6 +27,8 @@ SMALL_SET = 200  # images; below this, hardly any motion can be told from noise
 NEGLIGIBLE_MOTION = 0.25  # of a pixel of the images as trained on
 _PIXELS_PER_BATCH = 4_000_000
 FEW_HELD_OUT = 10  # images
+LIKE_THE_MODEL = 0.4  # of the correlation with the moving structures: below, the base structure is not in the images
+_DOUBT_IN_NOTES = ("clearly enough", "look whether", "contradict", "negatively")
 NEGLIGIBLE_FALL = 0.02  # of the held-out correlation: smaller falls are taken for chance
 
 
@@ -65,6 +68,8 @@ class Findings:
     fit: HeldOutFit | None
     metrics: pd.DataFrame
     base_correlation: float | None  # of the images with the undeformed model, as training measures it
+    bonds: BondLengths | None = None  # None: no protein chain
+    notes: tuple[str, ...] = ()  # what was chosen before training, and why
 
     @property
     def moving(self) -> list[int]:
@@ -127,6 +132,9 @@ def warnings(findings: Findings) -> list[str]:
     """Plain sentences about what should make the reader doubt the motion; empty where nothing does."""
     found = [
         _few_images(findings),
+        *_notes_of_doubt(findings.notes),
+        _wrong_model(findings),
+        _negative(findings),
         _one_segment(findings),
         _small_motion(findings),
         _uncertain_latents(findings),
@@ -144,6 +152,48 @@ def _few_images(findings: Findings) -> str:
         f"Only {findings.images} {many} used. That is too few to tell motion from noise: take everything below as a "
         "check that the software runs."
     )
+
+
+def _notes_of_doubt(notes: tuple[str, ...]) -> list[str]:
+    return [f"Noted before training: {note}." for note in notes if any(word in note for word in _DOUBT_IN_NOTES)]
+
+
+def _undeformed_and_moving(findings: Findings) -> tuple[float, float, str] | None:
+    """Correlations with the undeformed model and with the moving structures, and of which images."""
+    fit, trained = findings.fit, findings.metrics.get("train_mean_correlation")
+    if fit is not None and fit.images >= FEW_HELD_OUT:
+        return fit.undeformed, fit.deformed, "held-out images"
+    if findings.base_correlation is None or trained is None or len(trained) == 0 or not np.isfinite(trained.iloc[-1]):
+        return None
+    return findings.base_correlation, float(trained.iloc[-1]), "training images"
+
+
+def _wrong_model(findings: Findings) -> str:
+    known = _undeformed_and_moving(findings)
+    if known is None or known[0] >= LIKE_THE_MODEL * known[1]:
+        return ""
+    undeformed, moving, which = known
+    return (
+        f"The undeformed model does not look like the images: it correlates by {undeformed:.4f} with the {which}, the "
+        f"moving structures by {moving:.4f}. Is it the wrong model, wrongly placed, of the other hand, or is the pixel "
+        'size wrong? Large "motions" may only be the model bending towards images of something else. '
+        "`cryosphere project` makes images of the undeformed model to compare with."
+    )
+
+
+def _negative(findings: Findings) -> str:
+    fit, base = findings.fit, findings.base_correlation
+    if fit is not None and fit.deformed < 0:
+        return (
+            f"The moving structures correlate negatively ({fit.deformed:.4f}) with the held-out images: the model has "
+            "learned nothing that holds for them. Look at the contrast, the poses and the pixel size."
+        )
+    if base is not None and base < 0:
+        return (
+            f"Before training, the images correlated negatively ({base:.4f}) with the undeformed model: the contrast "
+            "is likely wrong (images.contrast), or model and poses do not belong together."
+        )
+    return ""
 
 
 def _one_segment(findings: Findings) -> str:

@@ -143,12 +143,24 @@ def _curves(findings: Findings) -> Picture | None:
         _LOG.warning("metrics.csv is missing or empty: the report has no training curves")
         return None
     columns = {str(name): metrics[name].to_numpy(dtype=np.float64) for name in metrics.select_dtypes("number").columns}
-    figure = training_curves(columns, findings.base_correlation)
+    fit, base = findings.fit, findings.base_correlation
+    if fit is not None:
+        line, label = fit.undeformed, f"undeformed model, {fit.images:,} held-out images"
+        dashed = (
+            f" The dashed line is what the undeformed model reaches on {fit.images:,} of the held-out images, over all "
+            "pixels and without the filters that training may have used; in that measure the moving structures reach "
+            f"{fit.deformed:.4f} in the end."
+        )
+    elif base is not None:
+        line, label = base, "undeformed model, sample of images"
+        dashed = " The dashed line is what the undeformed model reaches on a sample of all images, before training."
+    else:
+        line, label, dashed = None, "", ""
+    figure = training_curves(columns, line, label)
     return Picture(
         "training.png",
         "How training went",
         "Mean correlation of predicted and observed images per epoch, for training images and for held-out ones. "
-        "Held-out images falling while training images rise is overfitting. The dashed line is what the undeformed "
-        "model reaches.",
+        "Held-out images falling while training images rise is overfitting." + dashed,
         png(figure),
     )

@@ -54,7 +54,7 @@ def render(findings: Findings, pictures: Sequence[Picture], files: Sequence[str]
         f"<p class='meta'>{escape(origin.model)} · {escape(origin.particles)} · {escape(origin.date)}</p></header>",
         _facts(findings),
         "<section><h2>In plain words</h2>" + _summary(findings) + _doubts(findings) + "</section>",
-        "<section><h2>Segments</h2>" + _segment_table(findings) + "</section>",
+        "<section><h2>Segments</h2>" + _segment_table(findings) + _geometry(findings) + "</section>",
         "<section><h2>Pictures</h2>" + "".join(map(_figure, pictures)) + "</section>",
         "<section><h2>Files</h2>" + _file_list(files) + "</section>",
         _settings(origin),
@@ -71,13 +71,14 @@ def render(findings: Findings, pictures: Sequence[Picture], files: Sequence[str]
 def _facts(findings: Findings) -> str:
     used, count = len(findings.segmentation.used), findings.segmentation.count
     held_out = f"{findings.fit.deformed:.3f}" if findings.fit else "–"
+    compared = f"{findings.fit.images:,} held-out images" if findings.fit else "held-out images (there are none)"
     largest = max((float(findings.along_pc1.residue_rms[s]) for s in findings.moving), default=0.0)
     facts = (
         (f"{findings.images:,}", "images"),
         (f"{len(findings.segmentation.assignment):,}", "residues"),
         (f"{used} of {count}", "segments used"),
         (f"{largest:.1f} Å", "largest movement of a segment along PC1 (RMS of its residues)"),
-        (held_out, "correlation with held-out images"),
+        (held_out, f"mean correlation with {compared}"),
     )
     return "<ul class='facts'>" + "".join(f"<li><b>{value}</b>{label}</li>" for value, label in facts) + "</ul>"
 
@@ -218,6 +219,26 @@ def _segment_table(findings: Findings) -> str:
         f"<p class='note'>Motion between the 5th and 95th percentile of PC1, relative to {relative}. Motion of "
         "the whole molecule cannot be told from an error of the pose; relative motion can. Firm: residues that belong "
         f"to the segment by 0.99 or more. {between}Complete lists: segments.csv.</p>"
+    )
+
+
+def _geometry(findings: Findings) -> str:
+    """What the structures are not: atomic models with sound geometry."""
+    bonds, beads = findings.bonds, findings.segmentation.beads
+    measured = ""
+    if bonds is not None:
+        pair = [
+            f"{beads.chain[r]} {beads.name[r]} {beads.number[r]}{beads.insertion[r]}" for r in bonds.longest_between
+        ]
+        measured = (
+            f"At the ends of the traversals, Cα atoms that follow each other in a chain are {bonds.ends[0]:.1f} to "
+            f"{bonds.ends[1]:.1f} Å apart (in the input model {bonds.base[0]:.1f} to {bonds.base[1]:.1f} Å), the "
+            f"longest between {escape(' and '.join(' '.join(p.split()) for p in pair))}. "
+        )
+    return (
+        "<p class='note'>Structures are rigid segments joined without energy minimisation: bonds at segment borders "
+        f"are stretched or squeezed. {measured}Regularise the geometry before using them as atomic models. A weight "
+        "on loss.continuity in training holds the segments together.</p>"
     )
 
 

@@ -14,36 +14,45 @@ from numpy.typing import NDArray
 from cryosphere.analysis.pictures.style import TRAIN, VALIDATION, new_figure, segment_colours, styled
 
 Float = NDArray[np.float64]
+_KL = {
+    "kl_latent": ("KL of the latents", "KL divergence (nats per image)"),
+    "kl_segments": ("KL of the segmentation", "KL divergence (nats)"),
+}
 
 
-def training_curves(columns: Mapping[str, Float], base_correlation: float | None = None) -> Figure:
+def training_curves(
+    columns: Mapping[str, Float], base: float | None = None, base_label: str = "undeformed model"
+) -> Figure:
     """Correlation, loss and KL terms per epoch, (epochs,) each, keyed as in metrics.csv; absent ones are left out.
 
-    `base_correlation`: of the images with the undeformed model, in the same measure, drawn as a line to beat.
+    `base`: correlation of images with the undeformed model, drawn as a line to beat; `base_label` says of which.
     """
     epoch = columns["epoch"]
     losses = {name: values for name, values in columns.items() if name.endswith("_loss") and np.isfinite(values).any()}
-    kl = {name: columns[name] for name in ("kl_latent", "kl_segments") if name in columns}
-    groups = [bool(losses), bool(kl)]
+    kl = {name: title for name, title in _KL.items() if name in columns and np.isfinite(columns[name]).any()}
     with styled():
-        figure = new_figure(9.5, 3.2)
-        panels = list(np.atleast_1d(figure.subplots(1, 1 + sum(groups))))
-        _correlation(panels[0], epoch, columns, base_correlation)
+        figure = new_figure(11.0, 3.0)
+        panels = list(np.atleast_1d(figure.subplots(1, 1 + bool(losses) + len(kl))))
+        _correlation(panels[0], epoch, columns)
+        if base is not None:
+            panels[0].axhline(base, color="#555555", linestyle="--", linewidth=1.0, label=base_label)
+        if panels[0].get_legend_handles_labels()[0]:
+            panels[0].legend(fontsize=7.5)
         position = 1
         if losses:
             _terms(panels[position], epoch, losses, "Loss", "loss (no unit)")
             position += 1
-        if kl:
-            _terms(panels[position], epoch, kl, "Kullback–Leibler terms", "KL divergence (nats)")
+        for axes, (name, (title, label)) in zip(panels[position:], kl.items(), strict=True):
+            _terms(axes, epoch, {name: columns[name]}, title, label)
         for axes in panels:
             axes.set_xlabel("epoch")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
             if len(epoch) == 1:
                 axes.set_xlim(epoch[0] - 1, epoch[0] + 1)
         return figure
 
 
-def _correlation(axes: Axes, epoch: Float, columns: Mapping[str, Float], base: float | None) -> None:
+def _correlation(axes: Axes, epoch: Float, columns: Mapping[str, Float]) -> None:
     for name, colour, label in (
         ("train_mean_correlation", TRAIN, "training images"),
         ("validation_correlation", VALIDATION, "held-out images"),
@@ -58,13 +67,9 @@ def _correlation(axes: Axes, epoch: Float, columns: Mapping[str, Float], base: f
                 linewidth=1.4,
                 label=label,
             )
-    if base is not None:
-        axes.axhline(base, color="#555555", linestyle="--", linewidth=1.0, label="undeformed model")
     axes.set_title("Correlation with the images")
     axes.set_ylabel("mean correlation")
     axes.margins(y=0.15)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=7.5)
 
 
 def _marker_size(epoch: Float) -> float:
@@ -86,7 +91,8 @@ def _terms(axes: Axes, epoch: Float, terms: Mapping[str, Float], title: str, lab
         )
     axes.set_title(title)
     axes.set_ylabel(label)
-    axes.legend(fontsize=7.5)
+    if len(terms) > 1:
+        axes.legend(fontsize=7.5)
 
 
 def motion_distributions(
