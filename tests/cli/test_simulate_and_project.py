@@ -47,6 +47,29 @@ def test_what_simulate_writes_project_reads(config, tmp_path):
     assert (tmp_path / "p.mrcs").stat().st_size == 1024 + 12 * 24 * 24 * 4
 
 
+def test_project_finds_the_box_in_a_stack_of_another_folder(config, tmp_path):
+    assert cryosphere("-q", "simulate", config, "--outdir", tmp_path / "out").returncode == 0
+    star = tmp_path / "out" / "particles.star"
+    star.write_text(star.read_text().replace("_rlnImageSize", "_rlnUnknownColumn"))
+    (tmp_path / "away").mkdir()
+    (tmp_path / "out" / "particles.mrcs").rename(tmp_path / "away" / "particles.mrcs")
+    command = [
+        "project",
+        "--model",
+        tmp_path / "out" / "model.cif",
+        "--particles",
+        star,
+        "--output",
+        tmp_path / "p.mrcs",
+    ]
+    refused = cryosphere("-q", *command)
+    assert refused.returncode == 2
+    assert "--datadir" in refused.stderr
+    done = cryosphere(*command, "--datadir", tmp_path / "away")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "p.mrcs").stat().st_size == 1024 + 12 * 24 * 24 * 4
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

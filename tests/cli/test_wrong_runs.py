@@ -190,6 +190,15 @@ def test_an_output_for_structures_that_cannot_be(project, output):
     found.refuses(project / output.removesuffix("/inside.npz"))
 
 
+def test_structures_that_are_there_already_are_replaced_only_when_told(project):
+    for output, there in ((project / "s", "1 structure(s)"), (project / "s.npz", "exists already")):
+        command = ["structures", project.run, "--output", output, "--indices"]
+        project.cryosphere(*command, "3").succeeds()
+        project.cryosphere(*command, "5").refuses(output, there, "--overwrite")
+        project.cryosphere(*command, "5", "--overwrite").succeeds()
+    assert [file.name for file in (project / "s").iterdir()] == ["structure_000005.cif"]
+
+
 # evaluate
 
 

@@ -24,9 +24,9 @@ def evaluate(
     Args:
         run: The run directory that `cryosphere train` made.
         truth: The truth.npz that `cryosphere simulate` wrote.
-        domain: Residues to measure between, such as LID=A:122-159 (LID=122-159 where chains do not matter), or
-            CORE=rest for all that no other names; give it
-            twice or more often. Default: the domains that the simulation moved.
+        domain: Residues to measure between, such as LID=A:122-159 (LID=122-159 where the chain has no
+            name or does not matter), or CORE=rest for all that no other names; give it twice or more often.
+            Default: the domains that the simulation moved.
         oracle_images: Images for the oracle, the posterior mean over the true conformations; 0 leaves it out.
         device: Where to compute; auto takes a GPU if there is one.
     """

@@ -35,7 +35,7 @@ def train(
     default. Look at the result with `cryosphere analyze`.
 
     Args:
-        config: Settings in YAML; options on the command line go before it.
+        config: Settings in YAML; options on the command line override it.
         outdir: The run directory, made where it does not exist.
         particles: RELION .star or cryoSPARC .cs with poses; several .cs files of the same particles may be given.
         datadir: Folder in which to look for the image stacks first.
