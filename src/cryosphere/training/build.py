@@ -141,7 +141,7 @@ def _warn_beyond_chain(settings: PartSettings, beads: Beads) -> None:
 def _part(settings: PartSettings, beads: Beads) -> Part:
     in_chain = _in_chain(settings, beads)
     if not len(in_chain):
-        known = ", ".join(dict.fromkeys(map(str, beads.chain)))
+        known = ", ".join(chain or "(blank)" for chain in dict.fromkeys(map(str, beads.chain)))
         raise ConfigError(f"segmentation.parts names chain {settings.chain!r}; the model has {known}")
     numbers = beads.number[in_chain]
     first = int(numbers.min()) if settings.first is None else settings.first

@@ -62,7 +62,7 @@ def read_inputs(config: Config) -> Inputs:
     table = read_particles(config.particles.files)
     stacks = ImageStacks(table, config.particles.datadir)
     atomic_model = read_model(config.model)
-    check_inside_box(atomic_model, stacks.box, table.pixel_size)
+    check_inside_box(atomic_model, stacks.box, table.pixel_size, source=config.model)
     config, notes = _completed(config, table, stacks, atomic_model)
     correlations: dict[str, float] = {}
     if config.images.contrast == "auto":
