@@ -223,6 +223,23 @@ def test_the_longest_bond_lies_where_the_segments_meet(sound):
     assert sound.bonds.ends[1] > 4.0
 
 
+def test_images_can_be_selected_by_the_names_of_the_particle_file(analysed):
+    table = pd.read_csv(analysed[1] / "pca.csv")
+    assert table["image_name"].tolist() == [f"{k + 1:06d}@particles.mrcs" for k in range(COUNT)]
+
+
+def test_chimerax_is_told_to_open_the_traversal_and_to_colour_the_segments(analysed):
+    lines = (analysed[1] / "segments.cxc").read_text().splitlines()
+    assert lines[1] == "open traversals/pc1_superposed.cif coordsets true"
+    assert lines[3:5] == ["color /A:5-64 #0072b2", "color /A:65-104,900 #e69f00"]
+
+
+def test_no_literal_back_quotes_in_the_list_of_files(analysed):
+    page = (analysed[1] / "report.html").read_text(encoding="utf-8")
+    assert "<code>open pc1_superposed.cif coordsets true</code>" in page
+    assert "`" not in page
+
+
 def test_the_report_says_that_structures_are_no_refined_models(analysed):
     page = (analysed[1] / "report.html").read_text(encoding="utf-8")
     assert "the longest between A ALA 64 and A ALA 65" in page

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cryosphere.analysis.bodies import reference_body
+from cryosphere.analysis.chimerax import segment_commands
 from cryosphere.analysis.segments import FIXED, Segmentation
 
 
@@ -77,3 +78,16 @@ def test_residues_that_are_shared_are_not_counted_as_firm():
     table = Segmentation(beads([1, 2, 3, 4]), weights).table()
     assert table["residues"].tolist() == [3, 1]
     assert table["firm"].tolist() == [2, 1]
+
+
+def test_chains_without_a_name_are_coloured_before_those_with_one():
+    found = Segmentation(beads([1, 2, 1, 2], ["A", "A", "", ""]), membership([0, 1, 1, 1], 2))
+    colours = [line for line in segment_commands(found, "pc1.cif").splitlines() if line.startswith("color ")]
+    assert colours[1:] == ["color :1-2 #e69f00", "color /A:1 #0072b2", "color /A:2 #e69f00"]
+
+
+def test_negative_residue_numbers_are_addressed_by_comparison():
+    found = Segmentation(beads([-2, -1, 1, 2]), membership([0, 0, 0, 1], 2))
+    lines = segment_commands(found, "pc1.cif").splitlines()
+    assert "color /A & ::number>=-2 & ::number<=1 #0072b2" in lines
+    assert "color /A:2 #e69f00" in lines

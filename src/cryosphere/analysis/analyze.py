@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from cryosphere.analysis.bonds import bond_lengths
+from cryosphere.analysis.chimerax import segment_commands
 from cryosphere.analysis.findings import Findings, held_out_fit, latent_certainty
 from cryosphere.analysis.gallery import draw_pictures
 from cryosphere.analysis.motion_table import MotionTable
@@ -125,10 +126,18 @@ def _write_tables(
     scores = components.project(run.latents)[:, :10]
     table = pd.DataFrame(scores.round(5), columns=[f"pc{k + 1}" for k in range(scores.shape[1])])
     table.insert(0, "image", np.arange(len(table)))
+    table.insert(1, "image_name", _image_names(run))
     if clusters is not None:
         table["cluster"] = clusters.labels + 1
     table.to_csv(folder / "pca.csv", index=False)
     _write_motions(run, folder, progress)
+
+
+def _image_names(run: Run) -> list[str]:
+    """Of every particle, as in its star file: 000012@stack.mrcs is the twelfth image of the stack."""
+    particles = run.particles
+    places = zip(particles.image_index.tolist(), particles.stack_index.tolist(), strict=True)
+    return [f"{image + 1:06d}@{particles.stacks[stack]}" for image, stack in places]
 
 
 def _write_motions(run: Run, folder: Path, progress: Progress) -> None:
@@ -152,6 +161,9 @@ def _write_structures(
     writer = ModelWriter(run.model.atomic_model)
     total = len(traversals) + (len(clusters.rows) if clusters else 0)
     (folder / "traversals").mkdir()
+    shown = "pc1" if run.reference.fixed else "pc1_superposed"
+    commands = segment_commands(run.segmentation, f"traversals/{shown}.cif")
+    (folder / "segments.cxc").write_text(commands, encoding="utf-8")
     with progress.track(total, "writing structures") as advance:
         for traversal in traversals:
             writer.write_all(folder / "traversals" / f"{traversal.name}.cif", atom_frames(run.model, traversal.latents))

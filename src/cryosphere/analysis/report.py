@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -183,7 +184,7 @@ def _doubts(findings: Findings) -> str:
     doubts = warnings(findings)
     if not doubts:
         return ""
-    items = "".join(f"<li>{escape(doubt)}</li>" for doubt in doubts)
+    items = "".join(f"<li>{_words(doubt)}</li>" for doubt in doubts)
     return f"<div class='doubts'><h3>Reasons for doubt</h3><ul>{items}</ul></div>"
 
 
@@ -274,13 +275,13 @@ def _file_list(files: Sequence[str]) -> str:
         links = ", ".join(f"<a href='{quote(name)}'>{escape(name.rpartition('/')[2])}</a>" for name in names)
         folder = escape(pattern.rpartition("/")[0])
         if names:
-            rows.append(f"<tr><td>{folder + '/ ' if folder else ''}{links}</td><td>{escape(meaning)}</td></tr>")
+            rows.append(f"<tr><td>{folder + '/ ' if folder else ''}{links}</td><td>{_words(meaning)}</td></tr>")
     return f"<table class='files'><tbody>{''.join(rows)}</tbody></table>"
 
 
 def _settings(origin: Origin) -> str:
     versions = ", ".join(f"{escape(name)} {escape(version)}" for name, version in origin.versions.items())
-    notes = "".join(f"<li>{escape(note)}</li>" for note in origin.notes)
+    notes = "".join(f"<li>{_words(note)}</li>" for note in origin.notes)
     return (
         "<section><h2>Settings and versions</h2>"
         + (f"<p>Chosen automatically before training:</p><ul>{notes}</ul>" if notes else "")
@@ -288,6 +289,11 @@ def _settings(origin: Origin) -> str:
         f"<summary>config.yaml of this run</summary><pre>{escape(origin.settings)}</pre></details>"
         f"<p class='note'>{versions}</p></section>"
     )
+
+
+def _words(text: str) -> str:
+    """Escaped, with what stands between back-quotes as code."""
+    return re.sub("`([^`]*)`", r"<code>\1</code>", escape(text))
 
 
 def _count(number: int, noun: str) -> str:

@@ -119,6 +119,7 @@ def residue_movement(layout: ChainLayout, movement: Float) -> Figure:
                 numbers, values, c=colours[layout.assignment[residues]], s=size, linewidths=0, zorder=2, clip_on=False
             )
             axes.set_title(f"chain {name or '(blank)'}", fontsize=8.5 if columns < 4 else 7.5, pad=2)
+            axes.set_xlim(numbers.min() - 0.5, numbers.max() + 0.5)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12 // columns))
             axes.tick_params(labelsize=8 if columns < 4 else 6.5)
         for axes in panels[count:]:
