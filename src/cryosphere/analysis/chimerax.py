@@ -20,9 +20,11 @@ def segment_commands(segmentation: Segmentation, traversal: str) -> str:
     lines = [
         "# ChimeraX: segments in the colours of report.html. If the structures are not found, cd to this folder first.",
         f"open {traversal} coordsets true",
-        f"color {to_hex(colours[-1])}",
+        f"color #1 {to_hex(colours[-1])}",
     ]
-    chains = sorted({one.chain for ranges in segmentation.ranges for one in ranges}, key=lambda name: name != "")
+    chains = sorted(
+        {one.chain for ranges in segmentation.ranges for one in ranges}, key=lambda name: (name != "", name)
+    )
     for chain in chains:
         for segment, ranges in enumerate(segmentation.ranges):
             mine = [one for one in ranges if one.chain == chain]
