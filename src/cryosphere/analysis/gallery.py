@@ -145,14 +145,14 @@ def _curves(findings: Findings) -> Picture | None:
     columns = {str(name): metrics[name].to_numpy(dtype=np.float64) for name in metrics.select_dtypes("number").columns}
     fit, base = findings.fit, findings.base_correlation
     if fit is not None:
-        line, label = fit.undeformed, f"undeformed model, {fit.images:,} held-out images"
+        line, label = fit.undeformed, f"undeformed model,\n{fit.images:,} held-out images"
         dashed = (
             f" The dashed line is what the undeformed model reaches on {fit.images:,} of the held-out images, over all "
             "pixels and without the filters that training may have used; in that measure the moving structures reach "
             f"{fit.deformed:.4f} in the end."
         )
     elif base is not None:
-        line, label = base, "undeformed model, sample of images"
+        line, label = base, "undeformed model,\nsample of images"
         dashed = " The dashed line is what the undeformed model reaches on a sample of all images, before training."
     else:
         line, label, dashed = None, "", ""

@@ -30,9 +30,10 @@ def training_curves(
     epoch = columns["epoch"]
     losses = {name: values for name, values in columns.items() if name.endswith("_loss") and np.isfinite(values).any()}
     kl = {name: title for name, title in _KL.items() if name in columns and np.isfinite(columns[name]).any()}
+    others = bool(losses) + len(kl)
     with styled():
         figure = new_figure(11.0, 3.0)
-        panels = list(np.atleast_1d(figure.subplots(1, 1 + bool(losses) + len(kl))))
+        panels = list(np.atleast_1d(figure.subplots(1, 1 + others, width_ratios=(1.5, *[1.0] * others))))
         _correlation(panels[0], epoch, columns)
         if base is not None:
             panels[0].axhline(base, color="#555555", linestyle="--", linewidth=1.0, label=base_label)
