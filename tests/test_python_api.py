@@ -10,14 +10,7 @@ import numpy as np
 import pytest
 
 import cryosphere
-from cryosphere.simulation.config import (
-    HingeDomain,
-    HingeMotion,
-    ImageSettings,
-    ResidueRange,
-    SimulationConfig,
-    UniformAngles,
-)
+from cryosphere.simulation.config import ImageSettings, SimulationConfig
 from cryosphere.simulation.protein import two_domain_protein
 from cryosphere.simulation.simulate import simulate
 from cryosphere.structures.write import write_model
@@ -38,10 +31,7 @@ IN_SMALL = [
 def data(tmp_path: Path) -> Path:
     protein = two_domain_protein(0, (60, 40))
     write_model(tmp_path / "protein.cif", protein.model)
-    first, last = protein.domains[1]
-    hinge = HingeDomain(residues=(ResidueRange(chain="A", first=first, last=last),), axis=protein.axis)
-    angles = UniformAngles(kind="uniform", low_degrees=0.0, high_degrees=50.0)
-    motion = HingeMotion(kind="hinge", domains=(hinge,), angles=angles, conformations=5)
+    motion = protein.opening(50.0, 5)
     images = ImageSettings(count=20, box=32, pixel_size=5.0, snr=0.5, shift=5.0)
     simulate(SimulationConfig(model=tmp_path / "protein.cif", motion=motion, images=images), tmp_path)
     return tmp_path

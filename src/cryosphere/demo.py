@@ -17,15 +17,7 @@ from cryosphere.evaluation.evaluate import Evaluation, evaluate
 from cryosphere.evaluation.wording import describe
 from cryosphere.progress import SILENT, Progress
 from cryosphere.settings import write_yaml
-from cryosphere.simulation.config import (
-    DistributedCtf,
-    HingeDomain,
-    HingeMotion,
-    ImageSettings,
-    ResidueRange,
-    SimulationConfig,
-    UniformAngles,
-)
+from cryosphere.simulation.config import DistributedCtf, ImageSettings, SimulationConfig
 from cryosphere.simulation.protein import TwoDomainProtein, two_domain_protein
 from cryosphere.simulation.simulate import simulate
 from cryosphere.structures.write import write_model
@@ -118,14 +110,9 @@ def _is_demo(folder: Path) -> bool:
 
 
 def _describe_simulation(protein: TwoDomainProtein, model: Path, images: int, seed: int) -> SimulationConfig:
-    first, last = protein.domains[1]
-    hinge = HingeDomain(
-        residues=(ResidueRange(chain="A", first=first, last=last),), axis=protein.axis, pivot=protein.pivot
-    )
-    angles = UniformAngles(kind="uniform", low_degrees=0.0, high_degrees=LARGEST_ANGLE)
     return SimulationConfig(
         model=model,
-        motion=HingeMotion(kind="hinge", domains=(hinge,), angles=angles, conformations=1000),
+        motion=protein.opening(LARGEST_ANGLE, 1000),
         images=ImageSettings(count=images, box=64, pixel_size=2.5, snr=0.1, shift=5.0),
         ctf=DistributedCtf(kind="distribution"),
         seed=seed,

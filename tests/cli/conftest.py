@@ -16,14 +16,7 @@ import pytest
 import starfile
 
 from cryosphere.cli.main import run
-from cryosphere.simulation.config import (
-    HingeDomain,
-    HingeMotion,
-    ImageSettings,
-    ResidueRange,
-    SimulationConfig,
-    UniformAngles,
-)
+from cryosphere.simulation.config import ImageSettings, SimulationConfig
 from cryosphere.simulation.protein import two_domain_protein
 from cryosphere.simulation.simulate import simulate
 from cryosphere.structures.write import write_model
@@ -123,14 +116,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     protein = two_domain_protein(0, (60, 40))
     write_model(folder / "protein.cif", protein.model)
-    first, last = protein.domains[1]
-    hinge = HingeDomain(
-        residues=(ResidueRange(chain="A", first=first, last=last),), axis=protein.axis, pivot=protein.pivot
-    )
-    angles = UniformAngles(kind="uniform", low_degrees=0.0, high_degrees=50.0)
     config = SimulationConfig(
         model=folder / "protein.cif",
-        motion=HingeMotion(kind="hinge", domains=(hinge,), angles=angles, conformations=20),
+        motion=protein.opening(50.0, 20),
         images=ImageSettings(count=IMAGES, box=BOX, pixel_size=PIXEL_SIZE, snr=0.5, shift=5.0),
     )
     simulate(config, folder / "simulated")

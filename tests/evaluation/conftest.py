@@ -7,14 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cryosphere.simulation.config import (
-    HingeDomain,
-    HingeMotion,
-    ImageSettings,
-    ResidueRange,
-    SimulationConfig,
-    UniformAngles,
-)
+from cryosphere.simulation.config import ImageSettings, SimulationConfig
 from cryosphere.simulation.protein import two_domain_protein
 from cryosphere.simulation.simulate import Simulation, simulate
 from cryosphere.structures.write import write_model
@@ -28,17 +21,13 @@ SMALL = ("images.box=24", "encoder.hidden=[16]", "encoder.latent_dim=2", "encode
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Simulation]:
     """Images of 100 residues in two domains, 1-60 and 61-100; the second one turns by 0 to 60 degrees."""
     protein = two_domain_protein(0, residues=(60, 40))
-    first, last = protein.domains[1]
-    residues = (ResidueRange(chain="A", first=first, last=last),)
-    hinge = HingeDomain(residues=residues, axis=protein.axis, pivot=protein.pivot)
-    angles = UniformAngles(kind="uniform", low_degrees=0, high_degrees=60)
 
     def make(conformations: int, **images: float) -> Simulation:
         folder = tmp_path_factory.mktemp("evaluation")
         write_model(folder / "protein.cif", protein.model)
         config = SimulationConfig(
             model=folder / "protein.cif",
-            motion=HingeMotion(kind="hinge", domains=(hinge,), angles=angles, conformations=conformations),
+            motion=protein.opening(60.0, conformations),
             images=ImageSettings(**{"count": 100, "box": 32, "pixel_size": 4.0, "shift": 4.0, **images}),
             seed=3,
         )

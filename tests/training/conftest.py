@@ -7,14 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cryosphere.simulation.config import (
-    HingeDomain,
-    HingeMotion,
-    ImageSettings,
-    ResidueRange,
-    SimulationConfig,
-    UniformAngles,
-)
+from cryosphere.simulation.config import ImageSettings, SimulationConfig
 from cryosphere.simulation.protein import two_domain_protein
 from cryosphere.simulation.simulate import Simulation, simulate
 from cryosphere.structures.write import write_model
@@ -30,14 +23,9 @@ def hinge_data(tmp_path_factory: pytest.TempPathFactory) -> Simulation:
     folder = tmp_path_factory.mktemp("hinge")
     protein = two_domain_protein(0, residues=(60, 40))
     write_model(folder / "protein.cif", protein.model)
-    first, last = protein.domains[1]
-    hinge = HingeDomain(
-        residues=(ResidueRange(chain="A", first=first, last=last),), axis=protein.axis, pivot=protein.pivot
-    )
-    angles = UniformAngles(kind="uniform", low_degrees=0, high_degrees=60)
     config = SimulationConfig(
         model=folder / "protein.cif",
-        motion=HingeMotion(kind="hinge", domains=(hinge,), angles=angles, conformations=50),
+        motion=protein.opening(60.0, 50),
         images=ImageSettings(count=96, box=32, pixel_size=5.0, snr=1.0, shift=4.0),
         seed=1,
     )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryosphere.errors import ConfigError, CryosphereError
+from cryosphere.simulation.config import HingeDomain, HingeMotion, ResidueRange, UniformAngles
 from cryosphere.structures import AtomicModel, model_from_structure
 from cryosphere.structures.building import CALPHA_DISTANCE, BuiltResidue, build_chain
 
@@ -45,6 +46,14 @@ class TwoDomainProtein:
     linker: tuple[int, int]  # first and last residue number of the stretch without helix that joins them
     pivot: tuple[float, float, float]  # Å, the middle of the bond between the domains
     axis: tuple[float, float, float]  # unit vector
+
+    def opening(self, largest_degrees: float, conformations: int) -> HingeMotion:
+        """The second domain turns about the hinge by angles drawn uniformly from 0 to `largest_degrees`."""
+        first, last = self.domains[1]
+        moving = (ResidueRange(chain="A", first=first, last=last),)
+        hinge = HingeDomain(residues=moving, axis=self.axis, pivot=self.pivot)
+        angles = UniformAngles(kind="uniform", low_degrees=0.0, high_degrees=largest_degrees)
+        return HingeMotion(kind="hinge", domains=(hinge,), angles=angles, conformations=conformations)
 
 
 @dataclass(frozen=True)
