@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from cryosphere.analysis.bodies import Body, reference_body, rigid_bodies
+from cryosphere.analysis.bodies import Body, reference_body
 from cryosphere.analysis.motions import RigidMotions, body_motion, in_frame_of, relative_to
 from cryosphere.analysis.segments import Segmentation
+from cryosphere.geometry.rigid_bodies import rigid_bodies
 
 GENERATOR = np.random.default_rng(4)
 ASSIGNMENT = np.repeat([0, 2, 3, 5], [30, 20, 25, 10])

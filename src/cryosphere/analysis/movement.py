@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cryosphere.analysis.bodies import Body, rigid_bodies
+from cryosphere.analysis.bodies import Body
 from cryosphere.analysis.motions import (
     RigidMotions,
     about_centres,
@@ -20,6 +20,7 @@ from cryosphere.analysis.motions import (
     relative_to,
 )
 from cryosphere.analysis.segments import Segmentation
+from cryosphere.geometry.rigid_bodies import rigid_bodies
 
 if TYPE_CHECKING:
     from cryosphere.training.trained import TrainedModel
