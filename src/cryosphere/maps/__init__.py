@@ -1,0 +1,1 @@
+"""Density maps: volumes of structures, their files, and how well two of them agree."""
