@@ -29,7 +29,7 @@ def load(tmp_path, text):
 def test_the_default_ctf_is_the_papers_table_1(tmp_path):
     config = load(tmp_path, HINGE)
     assert (config.ctf.defocus_u, config.ctf.defocus_v, config.ctf.angle_degrees) == (15301.1, 14916.4, 5.28)
-    optics = config.optics
+    (optics,) = config.optics
     assert (optics.voltage_kv, optics.spherical_aberration_mm, optics.amplitude_contrast) == (300.0, 2.7, 0.07)
 
 

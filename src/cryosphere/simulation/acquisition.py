@@ -1,16 +1,20 @@
-"""How the images are taken: poses, shifts, defocus, and which conformation each image shows."""
+"""How the images are taken: poses, shifts, microscopes, defocus, and the errors of the poses that are given away."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from cryosphere.geometry.poses import random_rotations
 from cryosphere.particles.table import OpticsGroup, ParticleTable
-from cryosphere.simulation.config import DistributedCtf, FixedCtf, SimulationConfig
+from cryosphere.simulation.config import SimulationConfig
+from cryosphere.simulation.image_config import DistributedCtf, FixedCtf, ImageSettings, OpticsSettings, PoseErrors
+from cryosphere.simulation.populations import assigned
 
 
 class Stream(IntEnum):
@@ -22,6 +26,10 @@ class Stream(IntEnum):
     SHIFTS = 4
     CTF = 5
     NOISE = 6
+    JITTER = 7
+    ABSENT = 8
+    OPTICS = 9
+    POSE_ERRORS = 10
 
 
 def generator(seed: int, stream: Stream) -> np.random.Generator:
@@ -34,28 +42,15 @@ def image_generator(seed: int, image: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=[seed, int(Stream.NOISE)], counter=[0, 0, 0, image]))
 
 
-def assign_conformations(images: int, conformations: int, seed: int) -> NDArray[np.int64]:
-    """Which conformation each image shows, (images,): each equally often, give or take one, in random order."""
-    index = np.arange(images, dtype=np.int64) % conformations
-    return generator(seed, Stream.ASSIGNMENT).permutation(index)
-
-
 def acquire(config: SimulationConfig, stack: str, source: Path) -> ParticleTable:
-    """The particle table of a simulation: poses uniform on SO(3), shifts uniform, defocus as configured.
+    """The particles as they truly are: poses uniform on SO(3), shifts uniform, microscopes and defocus as configured.
 
     stack: name of the image stack, as the STAR file will give it.
     """
     images, seed = config.images, config.seed
     count = images.count
     defocus_u, defocus_v, angle = _defocus(config.ctf, count, generator(seed, Stream.CTF))
-    group = OpticsGroup(
-        name="simulated",
-        voltage_kv=config.optics.voltage_kv,
-        spherical_aberration_mm=config.optics.spherical_aberration_mm,
-        amplitude_contrast=config.optics.amplitude_contrast,
-        pixel_size=images.pixel_size,
-        box=images.box,
-    )
+    shares = [group.share for group in config.optics]
     return ParticleTable(
         rotations=random_rotations(count, generator(seed, Stream.ROTATIONS)),
         shifts=generator(seed, Stream.SHIFTS).uniform(-images.shift, images.shift, (count, 2)),
@@ -63,15 +58,46 @@ def acquire(config: SimulationConfig, stack: str, source: Path) -> ParticleTable
         defocus_v=defocus_v,
         defocus_angle=angle,
         phase_shift=np.zeros(count),
-        b_factor=np.zeros(count),
+        b_factor=np.full(count, config.ctf.b_factor),
         ctf_scale=np.ones(count),
-        optics_index=np.zeros(count, dtype=np.int64),
+        optics_index=assigned(count, len(shares), shares, generator(seed, Stream.OPTICS)),
         stack_index=np.zeros(count, dtype=np.int64),
         image_index=np.arange(count, dtype=np.int64),
         half_set=np.zeros(count, dtype=np.int64),
-        optics=(group,),
+        optics=_optics_groups(config.optics, images),
         stacks=(stack,),
         source=source,
+    )
+
+
+def with_pose_errors(table: ParticleTable, errors: PoseErrors, generator: np.random.Generator) -> ParticleTable:
+    """The particles as a refinement that errs would report them.
+
+    Each pose is turned about an axis of uniformly random direction by an angle from N(0, rotation_degrees²), so that
+    `rotation_degrees` is the root mean square angle of the error and its median is 0.674 times that. To each coordinate
+    of the shifts a number from N(0, shift_angstrom²) is added.
+    """
+    count = len(table)
+    axes = generator.standard_normal((count, 3))
+    angles = np.deg2rad(errors.rotation_degrees) * generator.standard_normal((count, 1))
+    off = errors.shift_angstrom * generator.standard_normal((count, 2))
+    if not (errors.rotation_degrees or errors.shift_angstrom):
+        return table
+    turns = Rotation.from_rotvec(angles * axes / np.linalg.norm(axes, axis=1, keepdims=True)).as_matrix()
+    return replace(table, rotations=turns @ table.rotations, shifts=table.shifts + off)
+
+
+def _optics_groups(settings: tuple[OpticsSettings, ...], images: ImageSettings) -> tuple[OpticsGroup, ...]:
+    return tuple(
+        OpticsGroup(
+            name=f"simulated{number}" if len(settings) > 1 else "simulated",
+            voltage_kv=group.voltage_kv,
+            spherical_aberration_mm=group.spherical_aberration_mm,
+            amplitude_contrast=group.amplitude_contrast,
+            pixel_size=images.pixel_size,
+            box=images.box,
+        )
+        for number, group in enumerate(settings, start=1)
     )
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cryosphere.errors import ConfigError
-from cryosphere.simulation.config import ResidueRange
+from cryosphere.simulation.motion_config import ResidueRange
+from cryosphere.simulation.populations import shared_out
 from cryosphere.structures.beads import Beads
 from cryosphere.structures.model import AtomicModel
 
@@ -23,6 +24,8 @@ class Conformations:
     parameter_names: tuple[str, ...]
     parameters: NDArray[np.float64]  # (K, len(parameter_names))
     domain: NDArray[np.int64]  # (R,): 0 what stays, 1, 2, … what moves rigidly, -1 unknown
+    turns: NDArray[np.float64] | None = None  # (K, domains, 3, 3): how each domain is turned; None: not at all
+    weights: NDArray[np.float64] | None = None  # (K,) how often each is shown, relative to the others; None: equally
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -33,12 +36,25 @@ class Conformations:
         moved = (self.positions + offset).astype(np.float32)
         return replace(self, model=self.model.translated(offset), positions=moved)
 
+    def repeated(self, count: int) -> Conformations:
+        """`count` conformations, all shown equally often: each of these as many times as its weight says."""
+        weights = np.ones(len(self)) if self.weights is None else self.weights
+        rows = np.repeat(np.arange(len(self)), shared_out(count, weights))
+        return replace(
+            self,
+            positions=self.positions[rows],
+            parameters=self.parameters[rows],
+            turns=None if self.turns is None else self.turns[rows],
+            weights=None,
+        )
+
 
 def select_beads(beads: Beads, ranges: Iterable[ResidueRange]) -> NDArray[np.bool_]:
     """Which beads the residue ranges name, (R,).
 
     Raises:
-        ConfigError: for a chain that is not there, or a range without residues.
+        ConfigError: for a chain that is not there, a range without residues, or one that begins before its chain or
+            ends after it.
     """
     chosen = np.zeros(len(beads), dtype=np.bool_)
     for part in ranges:
@@ -46,16 +62,42 @@ def select_beads(beads: Beads, ranges: Iterable[ResidueRange]) -> NDArray[np.boo
         if not in_chain.any():
             raise ConfigError(f"the model has no chain {part.chain!r}; it has {describe_chains(beads)}")
         numbers = beads.number
-        first = part.first if part.first is not None else int(numbers[in_chain].min())
-        last = part.last if part.last is not None else int(numbers[in_chain].max())
+        lowest, highest = int(numbers[in_chain].min()), int(numbers[in_chain].max())
+        first = lowest if part.first is None else part.first
+        last = highest if part.last is None else part.last
         inside = in_chain & (numbers >= first) & (numbers <= last)
         if not inside.any():
             raise ConfigError(
                 f"no residue of chain {part.chain!r} is numbered {first} to {last}; "
                 f"the model has {describe_chains(beads)}"
             )
+        if first < lowest or last > highest:
+            raise ConfigError(
+                f"residues {first} to {last} of chain {part.chain!r} are asked for, but the model has only "
+                f"{describe_chains(beads)}; leave `first` or `last` out to go to the chain's end"
+            )
         chosen |= inside
     return chosen
+
+
+def label_domains(beads: Beads, domains: Iterable[Sequence[ResidueRange]]) -> NDArray[np.int64]:
+    """The domain of each bead, (R,): 1, 2, … in the order given, 0 for what belongs to none.
+
+    Raises:
+        ConfigError: if a domain's residues do not exist or belong to two domains.
+    """
+    labels = np.zeros(len(beads), dtype=np.int64)
+    for number, ranges in enumerate(domains, start=1):
+        inside = select_beads(beads, ranges)
+        shared = np.flatnonzero(inside & (labels > 0))
+        if len(shared):
+            first = int(shared[0])
+            raise ConfigError(
+                f"motion.domains: domain {number} shares residues with domain {labels[first]}: {len(shared)} of them, "
+                f"from residue {beads.number[first]} of chain {beads.chain[first]!r}"
+            )
+        labels[inside] = number
+    return labels
 
 
 def describe_chains(beads: Beads) -> str:

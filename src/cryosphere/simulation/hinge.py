@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from cryosphere.errors import ConfigError
-from cryosphere.simulation.config import HingeDomain, HingeMotion, NormalMixture, UniformAngles
-from cryosphere.simulation.conformations import Conformations, select_beads
+from cryosphere.simulation.conformations import Conformations, label_domains
+from cryosphere.simulation.motion_config import DiscreteAngles, HingeDomain, HingeMotion, NormalMixture, UniformAngles
+from cryosphere.simulation.populations import drawn_mixture
 from cryosphere.structures.beads import Beads
 from cryosphere.structures.model import AtomicModel
 
@@ -16,47 +17,60 @@ from cryosphere.structures.model import AtomicModel
 def hinge_conformations(
     model: AtomicModel, motion: HingeMotion, count: int, generator: np.random.Generator
 ) -> Conformations:
-    """`count` conformations: each domain turned about its axis by one angle drawn for the conformation.
+    """`count` conformations: each domain turned about its axis by its scale times one angle drawn for it.
+
+    Of discrete angles, one conformation each, with their weights.
 
     Raises:
         ConfigError: if a domain's residues do not exist, belong to two domains, or hang on nothing to turn about.
     """
     angles = draw_angles(motion.angles, count, generator)
     beads = model.beads
-    domain = np.zeros(len(beads), dtype=np.int64)
-    positions = np.repeat(beads.positions[None].astype(np.float32), count, axis=0)
+    labels = label_domains(beads, [part.residues for part in motion.domains])
+    positions = np.repeat(beads.positions[None].astype(np.float32), len(angles), axis=0)
+    turns = np.tile(np.eye(3), (len(angles), len(motion.domains) + 1, 1, 1))
     for number, part in enumerate(motion.domains, start=1):
-        moving = select_beads(beads, part.residues)
-        if np.any(domain[moving]):
-            raise ConfigError(f"motion.domains: domain {number} shares residues with domain {domain[moving].max()}")
-        domain[moving] = number
+        moving = labels == number
         pivot = _pivot(beads, moving, part, number)
-        positions[:, moving] = turned(beads.positions[moving], np.asarray(part.axis), pivot, angles)
+        axis, turned_by = np.asarray(part.axis), part.scale * angles
+        positions[:, moving] = turned(beads.positions[moving], axis, pivot, turned_by)
+        turns[:, number] = rotations_about(axis, turned_by)
+    shares = motion.angles.weights if isinstance(motion.angles, DiscreteAngles) else None
     return Conformations(
-        model=model, positions=positions, parameter_names=("angle",), parameters=angles[:, None], domain=domain
+        model=model,
+        positions=positions,
+        parameter_names=("angle",),
+        parameters=angles[:, None],
+        domain=labels,
+        turns=turns,
+        weights=None if shares is None else np.asarray(shares),
     )
 
 
 def draw_angles(
-    distribution: NormalMixture | UniformAngles, count: int, generator: np.random.Generator
+    distribution: NormalMixture | UniformAngles | DiscreteAngles, count: int, generator: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Angles in radians, (count,), drawn from the distribution."""
+    """Angles in radians, (count,), drawn from the distribution; of discrete ones all of them, once."""
+    if isinstance(distribution, DiscreteAngles):
+        return np.deg2rad(np.asarray(distribution.angles_degrees, dtype=np.float64))
     if isinstance(distribution, UniformAngles):
         degrees = generator.uniform(distribution.low_degrees, distribution.high_degrees, count)
         return np.asarray(np.deg2rad(degrees))
-    means = np.asarray(distribution.means_degrees)
-    weights = np.ones(len(means)) if distribution.weights is None else np.asarray(distribution.weights)
-    component = generator.choice(len(means), size=count, p=weights / weights.sum())
-    spreads = np.asarray(distribution.standard_deviations_degrees)
-    return np.asarray(np.deg2rad(means[component] + spreads[component] * generator.standard_normal(count)))
+    means, spreads = distribution.means_degrees, distribution.standard_deviations_degrees
+    return np.asarray(np.deg2rad(drawn_mixture(means, spreads, distribution.weights, count, generator)))
+
+
+def rotations_about(axis: NDArray[np.float64], angles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Matrices (k, 3, 3) of right-handed turns about an axis of any length by angles (k,) in radians."""
+    direction = axis / np.linalg.norm(axis)
+    return np.asarray(Rotation.from_rotvec(angles[:, None] * direction).as_matrix())
 
 
 def turned(
     points: NDArray[np.float64], axis: NDArray[np.float64], pivot: NDArray[np.float64], angles: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Points (m, 3) turned right-handedly about an axis through `pivot` by each angle (k,) in radians: (k, m, 3)."""
-    direction = axis / np.linalg.norm(axis)
-    matrices = Rotation.from_rotvec(angles[:, None] * direction).as_matrix()
+    matrices = rotations_about(axis, angles)
     return np.asarray((points - pivot) @ matrices.swapaxes(-1, -2) + pivot)
 
 

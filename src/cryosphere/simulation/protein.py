@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryosphere.errors import ConfigError, CryosphereError
-from cryosphere.simulation.config import HingeDomain, HingeMotion, ResidueRange, UniformAngles
+from cryosphere.simulation.motion_config import HingeDomain, HingeMotion, ResidueRange, UniformAngles
 from cryosphere.structures import AtomicModel, model_from_structure
 from cryosphere.structures.building import CALPHA_DISTANCE, BuiltResidue, build_chain
 

@@ -38,13 +38,22 @@ class Renderer:
         for start in range(0, len(rows), self._batch):
             yield rows[start : start + self._batch]
 
-    def images(self, rows: NDArray[np.int64], positions: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Noiseless images (m, box, box) of beads at (m, R, 3) or (R, 3), in Å, as the particles `rows` show them."""
+    def images(
+        self,
+        rows: NDArray[np.int64],
+        positions: NDArray[np.floating],
+        present: NDArray[np.bool_] | None = None,
+    ) -> NDArray[np.float32]:
+        """Noiseless images (m, box, box) of beads at (m, R, 3) or (R, 3), in Å, as the particles `rows` show them.
+
+        present: (m, R), which beads are there; None: all.
+        """
         index = torch.as_tensor(rows)
+        amplitudes = self._amplitudes if present is None else self._amplitudes * torch.as_tensor(present)
         with torch.no_grad():
             images = particle_images(
                 torch.as_tensor(positions, dtype=torch.float32),
-                self._amplitudes,
+                amplitudes,
                 self._rotations[index],
                 self._shifts[index],
                 None if self._ctf is None else self._ctf[index],

@@ -20,10 +20,14 @@ from cryosphere.particles.star import write_star
 from cryosphere.particles.table import ParticleTable
 from cryosphere.progress import SILENT, Progress
 from cryosphere.settings import write_yaml
-from cryosphere.simulation.acquisition import Stream, acquire, assign_conformations, generator, image_generator
-from cryosphere.simulation.config import HingeMotion, SimulationConfig
+from cryosphere.simulation.acquisition import Stream, acquire, generator, image_generator, with_pose_errors
+from cryosphere.simulation.composition import Composition, draw_composition
+from cryosphere.simulation.config import SimulationConfig
 from cryosphere.simulation.conformations import Conformations
 from cryosphere.simulation.hinge import hinge_conformations
+from cryosphere.simulation.jitter import jittered
+from cryosphere.simulation.motion_config import HingeMotion
+from cryosphere.simulation.populations import assigned
 from cryosphere.simulation.rendering import Renderer
 from cryosphere.simulation.stack_writer import StackWriter
 from cryosphere.simulation.trajectory import trajectory_conformations
@@ -81,13 +85,14 @@ def simulate(
     existing = [name for name in _FILES if (outdir / name).exists()]
     if existing and not overwrite:
         raise RunError(f"{outdir} already holds {', '.join(existing)}; choose another folder or allow it (--overwrite)")
-    conformations = _conformations(config)
-    check_inside_box(conformations.model, config.images.box, config.images.pixel_size, source=config.model)
-    table = acquire(config, _STACK, outdir / _STAR)
+    scene = _Scene.of(config, outdir / _STAR)
+    model = scene.conformations.model
+    check_inside_box(model, config.images.box, config.images.pixel_size, source=config.model)
+    table = with_pose_errors(scene.table, config.pose_errors, generator(config.seed, Stream.POSE_ERRORS))
     with _workshop(outdir) as workshop:
-        truth = _make_images(config, conformations, table, workshop / _STACK, progress)
+        truth = _make_images(scene, workshop / _STACK, progress)
         truth.save(workshop / _TRUTH)
-        write_model(workshop / _MODEL, conformations.model)
+        write_model(workshop / _MODEL, model)
         write_yaml(workshop / _CONFIG, config, heading=f"simulated by cryosphere {__version__}")
         write_star(workshop / _STAR, table)
         (outdir / _STAR).unlink(missing_ok=True)
@@ -97,16 +102,61 @@ def simulate(
     return Simulation(folder=outdir, truth=truth, table=table)
 
 
+@dataclass(frozen=True)
+class _Scene:
+    """Everything that is known before the first image is made."""
+
+    config: SimulationConfig
+    conformations: Conformations
+    composition: Composition
+    index: NDArray[np.int64]  # (n,) the conformation each image shows
+    table: ParticleTable  # true poses
+
+    @classmethod
+    def of(cls, config: SimulationConfig, star: Path) -> _Scene:
+        """The scene a configuration describes."""
+        images, seed = config.images.count, config.seed
+        conformations = _conformations(config)
+        return cls(
+            config=config,
+            conformations=conformations,
+            composition=draw_composition(
+                conformations.model.beads, config.absent, images, generator(seed, Stream.ABSENT)
+            ),
+            index=assigned(images, len(conformations), conformations.weights, generator(seed, Stream.ASSIGNMENT)),
+            table=acquire(config, _STACK, star),
+        )
+
+    @property
+    def grid(self) -> ImageGrid:
+        return ImageGrid(box=self.config.images.box, pixel_size=self.config.images.pixel_size)
+
+    def renderer(self) -> Renderer:
+        """What makes the noiseless images."""
+        amplitudes = self.conformations.model.beads.amplitudes
+        return Renderer(self.table, amplitudes, self.grid, sigma=self.config.images.bead_sigma, ctf=True)
+
+    def noiseless(self, renderer: Renderer, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Images (m, box, box) without noise, protein bright."""
+        present = self.composition.present(rows) if len(self.composition.sets) else None
+        return renderer.images(rows, self.conformations.positions[self.index[rows]], present)
+
+
 def _conformations(config: SimulationConfig) -> Conformations:
     model = None if config.model is None else read_model(config.model)
-    if isinstance(config.motion, HingeMotion):
+    images, seed, motion = config.images.count, config.seed, config.motion
+    if isinstance(motion, HingeMotion):
         assert model is not None, "the configuration has seen to it"
-        count = min(config.motion.conformations, config.images.count)
-        _tell_of_unseen(config.motion.conformations, config.images.count, "are drawn: one for each image")
-        conformations = hinge_conformations(model, config.motion, count, generator(config.seed, Stream.CONFORMATIONS))
+        _tell_of_unseen(motion.conformations, images, "are drawn: one for each image")
+        count = min(motion.conformations, images)
+        conformations = hinge_conformations(model, motion, count, generator(seed, Stream.CONFORMATIONS))
+        if config.jitter is not None and len(conformations) < count:
+            conformations = conformations.repeated(count)
     else:
-        conformations = trajectory_conformations(model, config.motion)
-        _tell_of_unseen(len(conformations), config.images.count, "are shown, the first")
+        conformations = trajectory_conformations(model, motion)
+        _tell_of_unseen(len(conformations), images, "are shown, the first")
+    if config.jitter is not None:
+        conformations = jittered(conformations, config.jitter, generator(seed, Stream.JITTER))
     return conformations.centred() if config.placement == "centred" else conformations
 
 
@@ -115,31 +165,32 @@ def _tell_of_unseen(conformations: int, images: int, what: str) -> None:
         log.info("there are only %d images for %d conformations: only %d %s", images, conformations, images, what)
 
 
-def _make_images(
-    config: SimulationConfig, conformations: Conformations, table: ParticleTable, path: Path, progress: Progress
-) -> Truth:
+def _make_images(scene: _Scene, path: Path, progress: Progress) -> Truth:
     """Write the stack and return what it shows."""
-    images = config.images
-    grid = ImageGrid(box=images.box, pixel_size=images.pixel_size)
-    beads = conformations.model.beads
-    index = assign_conformations(len(table), len(conformations), config.seed)
-    renderer = Renderer(table, beads.amplitudes, grid, sigma=images.bead_sigma, ctf=True)
-    variance = _signal_variance(renderer, conformations, index)
+    images, grid = scene.config.images, scene.grid
+    renderer = scene.renderer()
+    variance = _signal_variance(scene, renderer)
     noise_sd = float(np.sqrt(variance / images.snr))
     sign = 1.0 if images.contrast == "white" else -1.0
-    writer = StackWriter(path, count=len(table), box=grid.box, pixel_size=grid.pixel_size)
-    with writer, progress.track(len(table), "simulating images") as advance:
+    writer = StackWriter(path, count=images.count, box=grid.box, pixel_size=grid.pixel_size)
+    with writer, progress.track(images.count, "simulating images") as advance:
         for rows in renderer.batches():
-            noiseless = renderer.images(rows, conformations.positions[index[rows]])
-            writer.write(np.float32(sign) * noiseless + np.float32(noise_sd) * _noise(rows, grid.box, config.seed))
+            noise = _noise(rows, grid.box, scene.config.seed)
+            writer.write(np.float32(sign) * scene.noiseless(renderer, rows) + np.float32(noise_sd) * noise)
             advance(len(rows))
+    return _truth(scene, variance, noise_sd)
+
+
+def _truth(scene: _Scene, variance: float, noise_sd: float) -> Truth:
+    images, conformations = scene.config.images, scene.conformations
+    beads = conformations.model.beads
     return Truth(
         conformations=conformations.positions,
-        conformation_index=index,
+        conformation_index=scene.index,
         parameter_names=np.array(conformations.parameter_names),
         parameters=conformations.parameters,
-        rotations=table.rotations,
-        shifts=table.shifts,
+        rotations=scene.table.rotations,
+        shifts=scene.table.shifts,
         chain=beads.chain,
         residue_number=beads.number,
         insertion=beads.insertion,
@@ -147,23 +198,26 @@ def _make_images(
         amplitudes=beads.amplitudes,
         domain=conformations.domain,
         base_positions=beads.positions,
+        absent_sets=scene.composition.sets,
+        presence=scene.composition.presence,
         noise_sd=noise_sd,
         signal_variance=variance,
         snr=images.snr,
-        sign=sign,
+        sign=1.0 if images.contrast == "white" else -1.0,
         bead_sigma=images.bead_sigma,
-        pixel_size=grid.pixel_size,
-        box=grid.box,
+        pixel_size=images.pixel_size,
+        box=images.box,
     )
 
 
-def _signal_variance(renderer: Renderer, conformations: Conformations, index: NDArray[np.int64]) -> float:
+def _signal_variance(scene: _Scene, renderer: Renderer) -> float:
     """Variance of the noiseless pixels over whole images, from VARIANCE_SAMPLE images (all of a smaller set)."""
-    sample = np.unique(np.linspace(0, len(index) - 1, min(len(index), VARIANCE_SAMPLE)).round().astype(np.int64))
+    count = len(scene.index)
+    sample = np.unique(np.linspace(0, count - 1, min(count, VARIANCE_SAMPLE)).round().astype(np.int64))
     total = total_of_squares = 0.0
     pixels = 0
     for rows in renderer.batches(sample):
-        noiseless = renderer.images(rows, conformations.positions[index[rows]])
+        noiseless = scene.noiseless(renderer, rows)
         total += float(noiseless.sum(dtype=np.float64))
         total_of_squares += float(np.square(noiseless, dtype=np.float64).sum())
         pixels += noiseless.size

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from cryosphere.errors import ConfigError, StructureError
-from cryosphere.simulation.config import TrajectoryMotion
 from cryosphere.simulation.conformations import Conformations, describe_chains
+from cryosphere.simulation.motion_config import TrajectoryMotion
 from cryosphere.structures.beads import Beads
 from cryosphere.structures.model import AtomicModel, read_model
 

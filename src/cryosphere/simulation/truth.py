@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryosphere.errors import InputError
+from cryosphere.simulation.composition import Composition
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Truth:
     conformation_index: NDArray[np.int64]  # (n,) which of them an image shows
     parameter_names: NDArray[np.str_]  # (P,)
     parameters: NDArray[np.float64]  # (K, P)
-    rotations: NDArray[np.float64]  # (n, 3, 3): r is seen at (A r)_xy - shift
+    rotations: NDArray[np.float64]  # (n, 3, 3), true ones: r is seen at (A r)_xy - shift
     shifts: NDArray[np.float64]  # (n, 2)
     chain: NDArray[np.str_]  # (R,)
     residue_number: NDArray[np.int64]  # (R,)
@@ -33,6 +34,8 @@ class Truth:
     amplitudes: NDArray[np.float64]  # (R,) electrons
     domain: NDArray[np.int64]  # (R,): 0 stays, 1, 2, … move rigidly, -1 unknown
     base_positions: NDArray[np.float64]  # (R, 3) beads of model.cif
+    absent_sets: NDArray[np.bool_]  # (S, R) residues that some images lack, set by set; S may be 0
+    presence: NDArray[np.bool_]  # (n, S) whether an image holds the residues of a set
     noise_sd: float  # grey values of the stack
     signal_variance: float  # of the noiseless pixels
     snr: float
@@ -52,6 +55,10 @@ class Truth:
     def positions(self, images: NDArray[np.int64] | slice) -> NDArray[np.float32]:
         """True bead positions of the given images, (m, R, 3)."""
         return self.conformations[self.conformation_index[images]]
+
+    def present(self, images: NDArray[np.int64] | slice) -> NDArray[np.bool_]:
+        """Which residues the given images hold, (m, R)."""
+        return Composition(self.absent_sets, self.presence).present(images)
 
 
 def load_truth(path: str | Path) -> Truth:
@@ -92,6 +99,8 @@ def _check(path: Path, truth: Truth) -> None:
         "rotations": (images, 3, 3),
         "shifts": (images, 2),
         "base_positions": (residues, 3),
+        "absent_sets": (len(truth.absent_sets), residues),
+        "presence": (images, len(truth.absent_sets)),
         **dict.fromkeys(("chain", "residue_number", "insertion", "residue_name", "amplitudes", "domain"), (residues,)),
     }
     for name, shape in expected.items():

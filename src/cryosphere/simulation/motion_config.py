@@ -1,0 +1,134 @@
+"""What a simulation is told about the protein: which residues move how, jitter, and what some images lack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from cryosphere.settings import Section
+
+Vector = tuple[float, float, float]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _require_as_many(section: Section, names: Sequence[str], of: str) -> None:
+    """ValueError where one of the lists has another length than the list `of`; null lists are passed over."""
+    expected = len(getattr(section, of))
+    for name in names:
+        values = getattr(section, name)
+        if values is not None and len(values) != expected:
+            raise ValueError(f"{name} has {len(values)} values for {expected} {of}")
+
+
+class ResidueRange(Section):
+    """Residues of one chain, by the numbers in the model file, both ends included."""
+
+    chain: str
+    first: int | None = Field(default=None, description="null: from the chain's first residue")
+    last: int | None = Field(default=None, description="null: to the chain's last residue")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ResidueRange:
+        if self.first is not None and self.last is not None and self.last < self.first:
+            raise ValueError(f"first ({self.first}) must not be after last ({self.last})")
+        return self
+
+
+class NormalMixture(Section):
+    """Angles drawn from a mixture of normal distributions (equation 11 of the paper)."""
+
+    kind: Literal["normal_mixture"]
+    means_degrees: tuple[float, ...] = Field(min_length=1)
+    standard_deviations_degrees: tuple[NotNegative, ...]
+    weights: tuple[Positive, ...] | None = Field(default=None, description="null: equal")
+
+    @model_validator(mode="after")
+    def _components_match(self) -> NormalMixture:
+        _require_as_many(self, ("standard_deviations_degrees", "weights"), of="means_degrees")
+        return self
+
+
+class UniformAngles(Section):
+    """Angles drawn uniformly between two."""
+
+    kind: Literal["uniform"]
+    low_degrees: float
+    high_degrees: float
+
+    @model_validator(mode="after")
+    def _in_order(self) -> UniformAngles:
+        if self.high_degrees < self.low_degrees:
+            raise ValueError("high_degrees must not be below low_degrees")
+        return self
+
+
+class DiscreteAngles(Section):
+    """A few states, each with its share of the images."""
+
+    kind: Literal["discrete"]
+    angles_degrees: tuple[float, ...] = Field(min_length=1)
+    weights: tuple[Positive, ...] | None = Field(default=None, description="null: equal")
+
+    @model_validator(mode="after")
+    def _states_match(self) -> DiscreteAngles:
+        _require_as_many(self, ("weights",), of="angles_degrees")
+        return self
+
+
+class HingeDomain(Section):
+    """Residues that turn together about an axis through a point."""
+
+    residues: tuple[ResidueRange, ...] = Field(min_length=1)
+    axis: Vector = Field(description="direction; the turn is right-handed about it; any length")
+    pivot: Literal["attachment"] | Vector = Field(
+        default="attachment", description="a point on the axis, in the model file's coordinates"
+    )
+    scale: float = Field(default=1.0, description="times the angle; -1 turns the other way")
+
+    @model_validator(mode="after")
+    def _turns_about_something(self) -> HingeDomain:
+        if not any(self.axis):
+            raise ValueError("axis must not be (0, 0, 0)")
+        if self.scale == 0:
+            raise ValueError("scale must not be 0: leave a domain that does not move out")
+        return self
+
+
+class HingeMotion(Section):
+    """Rigid domains turn about hinges, all by the same angle (times their scale), which differs between images."""
+
+    kind: Literal["hinge"]
+    domains: tuple[HingeDomain, ...] = Field(min_length=1)
+    angles: Annotated[NormalMixture | UniformAngles | DiscreteAngles, Field(discriminator="kind")]
+    conformations: int = Field(default=1000, ge=1, description="different angles drawn; at most one per image")
+
+
+class TrajectoryMotion(Section):
+    """Conformations are the frames of a trajectory: DCD, XTC, or several models in one PDB or mmCIF file."""
+
+    kind: Literal["trajectory"]
+    trajectory: Path
+    topology: Path | None = Field(default=None, description="model with the trajectory's atoms, for DCD and XTC")
+    first: int = Field(default=0, ge=0)
+    last: int | None = Field(default=None, ge=1, description="frame before which to stop; null: to the end")
+    step: int = Field(default=1, ge=1)
+
+
+class JitterSettings(Section):
+    """Thermal motion of an elastic network (anisotropic network model), a new draw for every conformation."""
+
+    rms: float = Field(default=1.0, gt=0, le=20, description="Å, root mean square over residues and conformations")
+    modes: int = Field(default=30, ge=1, le=500, description="softest internal modes that take part")
+    cutoff: float = Field(default=12.0, gt=0, le=50, description="Å; beads closer than this are joined by springs")
+
+
+class AbsentResidues(Section):
+    """Residues that a fraction of the images lack."""
+
+    residues: tuple[ResidueRange, ...] = Field(min_length=1)
+    fraction: float = Field(default=1.0, gt=0, le=1, description="of the images, chosen at random")
