@@ -85,8 +85,8 @@ def test_an_oracle_that_is_not_asked_costs_nothing(run, data, monkeypatch):
     def unwanted(*_):
         raise AssertionError("no oracle was asked for")
 
-    monkeypatch.setattr(evaluation, "spread_candidates", unwanted)
-    monkeypatch.setattr(evaluation, "conformation_posteriors", unwanted)
+    monkeypatch.setattr(evaluation, "find_candidates", unwanted)
+    monkeypatch.setattr(evaluation, "ask_oracle", unwanted)
     found = evaluate(run, data.truth_path, oracle_images=0, device="cpu")
     assert [(a.oracle_correlation, a.oracle_images) for a in found.agreements] == [(None, 0)] * 2
     assert "best possible" not in describe(found)
@@ -97,7 +97,7 @@ def test_a_truth_of_other_images_is_refused(run, data, tmp_path):
 
 
 def test_a_truth_of_another_number_of_images_is_refused(run, data, tmp_path):
-    fewer = {name: getattr(data.truth, name)[:50] for name in ("rotations", "shifts", "conformation_index")}
+    fewer = {name: getattr(data.truth, name)[:50] for name in ("rotations", "shifts", "conformation_index", "presence")}
     assert "100 images" in refused(run, data, tmp_path, **fewer)
 
 

@@ -43,10 +43,48 @@ def test_the_other_domain_turns_the_other_way(base):
     assert found[0] == pytest.approx(-TURN.as_rotvec(), abs=1e-9)
 
 
+AXIS = np.array([0.0, 0.6, 0.8])
+
+
+def about_axis(degrees):
+    return np.deg2rad(np.atleast_1d(degrees))[:, None] * AXIS
+
+
+def angles(degrees, reference=None, simulated=None):
+    """As `figures` takes them: axis and centre from the reference turns."""
+    reference = about_axis(degrees if reference is None else reference)
+    axis = measures.main_axis(reference, None if simulated is None else np.deg2rad(simulated))
+    return measures.along_axis(about_axis(degrees), axis, measures.mean_angle(reference @ axis))
+
+
 def test_angles_count_along_the_main_axis_in_the_direction_of_most():
-    axis = np.array([0.0, 0.6, 0.8])
-    turns = np.deg2rad([[10.0], [30.0], [-5.0]]) * axis
-    assert measures.along_main_axis(turns, turns) == pytest.approx([10.0, 30.0, -5.0], abs=1e-9)
+    assert angles([10.0, 30.0, -5.0]) == pytest.approx([10.0, 30.0, -5.0], abs=1e-9)
+    assert angles([-10.0, -30.0, 5.0]) == pytest.approx([10.0, 30.0, -5.0], abs=1e-9)
+
+
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_angles_have_the_sign_that_the_simulation_gave_them(side):
+    truth = np.array([-60.0, -120.0, -90.0, -20.0])
+    assert angles(side * truth, simulated=truth) == pytest.approx(truth, abs=1e-9)
+
+
+def test_motion_to_both_sides_alike_has_the_sign_of_the_axis_and_of_the_truth_where_it_is_known():
+    both = np.linspace(-50.0, 50.0, 21)
+    assert angles(both) == pytest.approx(both, abs=1e-9)  # the largest entry of the axis is positive
+    assert angles(-both) == pytest.approx(-both, abs=1e-9)
+    assert angles(both, simulated=-both) == pytest.approx(-both, abs=1e-9)
+
+
+def test_a_turn_beyond_half_a_circle_is_told_from_the_side_where_the_others_are():
+    reference = [140.0, 160.0, 175.0, 185.0]  # as rotation vectors, 185 degrees are -175
+    found = angles([150.0, 190.0, 170.0], reference=[140.0, 160.0, 175.0], simulated=[140.0, 160.0, 175.0])
+    assert found == pytest.approx([150.0, 190.0, 170.0], abs=1e-9)
+    wrapped = Rotation.from_rotvec(about_axis(reference)).as_rotvec()
+    axis = measures.main_axis(wrapped)
+    assert abs(axis @ AXIS) == pytest.approx(1.0)
+    found = measures.along_axis(wrapped, axis, measures.mean_angle(wrapped @ axis))
+    assert np.abs(found) == pytest.approx(reference, abs=1e-9)
+    assert len(set(np.sign(found))) == 1
 
 
 def test_rigidly_moved_copies_do_not_deviate_once_superposed(base):

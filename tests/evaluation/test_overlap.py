@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cryosphere.evaluation.domains import Domain
-from cryosphere.evaluation.evaluate import Agreement, Evaluation
 from cryosphere.evaluation.overlap import assign, boundaries, covers, found_segments
+from cryosphere.evaluation.results import Agreement, Evaluation
 from cryosphere.evaluation.wording import describe
 from cryosphere.structures.beads import Beads
 from cryosphere.structures.ranges import residue_ranges

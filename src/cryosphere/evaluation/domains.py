@@ -29,12 +29,7 @@ def domains_of(truth: Truth, named: Sequence[str]) -> list[Domain]:
     Raises:
         ConfigError: for a name that cannot be read, a group of fewer than three residues, or nothing to measure.
     """
-    if named:
-        domains = _parse(truth, named)
-    else:
-        labels = [int(label) for label in np.unique(truth.domain) if label >= 0]
-        domains = [Domain("rest" if k == 0 else f"domain {k}", truth.domain == k) for k in labels]
-        domains.sort(key=lambda domain: domain.name == "rest")
+    domains = _parse(truth, named) if named else simulated_domains(truth)
     if len(domains) < 2:
         raise ConfigError(
             "nothing to measure: the truth names no domains, so name at least two, such as "
@@ -44,6 +39,13 @@ def domains_of(truth: Truth, named: Sequence[str]) -> list[Domain]:
         if domain.mask.sum() < 3:
             raise ConfigError(f"the domain {domain.name} has {int(domain.mask.sum())} residues; it takes three or more")
     return domains
+
+
+def simulated_domains(truth: Truth) -> list[Domain]:
+    """The domains that the simulation moved, then what it left alone; none where it does not say."""
+    labels = [int(label) for label in np.unique(truth.domain) if label >= 0]
+    domains = [Domain("rest" if k == 0 else f"domain {k}", truth.domain == k) for k in labels]
+    return sorted(domains, key=lambda domain: domain.name == "rest")
 
 
 def _parse(truth: Truth, named: Sequence[str]) -> list[Domain]:

@@ -11,6 +11,7 @@ Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 SMALLEST_RANGE = 1e-3  # Å or degrees; what varies less is rounding of float32 coordinates, not motion
+CLEAR_SIDE = 0.1  # correlation, or net share, from which the turns say which side is positive
 
 
 def domain_distance(positions: NDArray[np.floating], first: Mask, second: Mask) -> Float:
@@ -31,14 +32,38 @@ def domain_turn(positions: NDArray[np.floating], base: NDArray[np.floating], mov
     return np.asarray(roma.rotmat_to_rotvec(relative).numpy())
 
 
-def along_main_axis(turns: Float, reference: Float) -> Float:
-    """Signed angles in degrees: rotation vectors projected on the main axis of the reference ones, (n,).
+def main_axis(reference: Float, simulated: Float | None = None) -> Float:
+    """Unit vector about which a domain turns, (3,): the first principal direction of rotation vectors (m, 3).
 
-    The axis is the first principal direction of `reference` (m, 3), pointing where most of it points.
+    Positive angles go with larger simulated angles (m,) where those are known; otherwise to the side to which most of
+    the rotation vectors point, and where they point to both sides alike, so that the axis' largest entry is positive.
     """
     axis = np.linalg.svd(reference, full_matrices=False)[2][0]
-    axis = axis if (reference @ axis).sum() >= 0 else -axis
-    return np.asarray(np.degrees(turns @ axis))
+    along = reference @ axis
+    with_angle = 0.0
+    if simulated is not None and varies(np.degrees(simulated)) and varies(np.degrees(along)):
+        with_angle = float(np.corrcoef(along, simulated)[0, 1])
+    lean = along.sum() / max(float(np.abs(along).sum()), 1e-12)
+    for evidence in (with_angle, lean):
+        if abs(evidence) > CLEAR_SIDE:
+            return np.asarray(axis * np.sign(evidence))
+    return np.asarray(axis * np.sign(axis[np.abs(axis).argmax()]))
+
+
+def mean_angle(angles: Float) -> float:
+    """Circular mean of angles in radians: those near +π and -π lie next to each other."""
+    return float(np.angle(np.exp(1j * angles).mean()))
+
+
+def along_axis(turns: Float, axis: Float, centre: float = 0.0) -> Float:
+    """Signed angles in degrees, (n,): rotation vectors (n, 3), in radians, projected on a unit axis (3,).
+
+    A turn by θ and one by θ - 360° the other way round are the same; the one nearer to `centre` (radians) is told.
+    """
+    size = np.linalg.norm(turns, axis=-1, keepdims=True)
+    other_way = turns * (1 - 2 * np.pi / np.maximum(size, 1e-12))
+    direct, around = turns @ axis, other_way @ axis
+    return np.asarray(np.degrees(np.where(np.abs(around - centre) < np.abs(direct - centre), around, direct)))
 
 
 def deviation(positions: NDArray[np.floating], others: NDArray[np.floating]) -> Float:

@@ -83,10 +83,15 @@ def covers(beads: Beads, assignment: NDArray[np.int64], groups: Sequence[Domain]
 
 def boundaries(beads: Beads, assignment: NDArray[np.int64]) -> list[tuple[str, int]]:
     """(chain, number) of each residue after which the chain passes from one segment to another; ligands aside."""
+    return [(str(beads.chain[i]), int(beads.number[i])) for i in boundary_rows(beads, assignment)]
+
+
+def boundary_rows(beads: Beads, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows of the residues after which the chain passes from one label to another; ligands aside."""
     polymer = np.flatnonzero(np.isin(beads.kind, POLYMER_KINDS))
     before, after = polymer[:-1], polymer[1:]
-    changes = (assignment[before] != assignment[after]) & (beads.chain[before] == beads.chain[after])
-    return [(str(beads.chain[i]), int(beads.number[i])) for i in before[changes]]
+    changes = (labels[before] != labels[after]) & (beads.chain[before] == beads.chain[after])
+    return np.asarray(before[changes])
 
 
 def _in_words(beads: Beads, mask: NDArray[np.bool_]) -> list[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from cryosphere.evaluation.evaluate import Agreement, Evaluation
 from cryosphere.evaluation.measures import SMALLEST_RANGE
 from cryosphere.evaluation.overlap import Cover, FoundSegment
+from cryosphere.evaluation.results import Agreement, Evaluation
 
 MOST_RANGES = 6  # listed; of more, the first ones
 

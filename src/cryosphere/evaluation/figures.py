@@ -1,0 +1,62 @@
+"""Figures of a structure that the images should settle: distances and angles between domains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryosphere.evaluation import measures
+from cryosphere.evaluation.domains import Domain
+from cryosphere.simulation.truth import Truth
+
+CHUNK = 1000  # structures at a time
+REFERENCE = 200  # conformations from which the main axis of a turn is taken
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number that every structure has: `of` takes structures (n, R, 3) Å and gives (n,)."""
+
+    name: str
+    unit: str  # "Å" or "°"
+    of: Callable[[NDArray[np.floating]], NDArray[np.float64]]
+
+    def in_chunks(self, structures: NDArray[np.floating]) -> NDArray[np.float64]:
+        """The same, a bounded number of structures at a time."""
+        pieces = [self.of(structures[i : i + CHUNK]) for i in range(0, len(structures), CHUNK)]
+        return np.concatenate(pieces) if pieces else np.zeros(0)
+
+
+def figures_of(truth: Truth, groups: Sequence[Domain]) -> list[Figure]:
+    """Distance and turn between every pair of domains."""
+    figures = []
+    for i, moving in enumerate(groups):
+        for still in groups[i + 1 :]:
+            figures.append(Figure(f"{moving.name}-{still.name} distance", "Å", _distance(moving, still)))
+            figures.append(Figure(f"{moving.name}-{still.name} angle", "°", _angle(truth, moving, still)))
+    return figures
+
+
+def _distance(first: Domain, second: Domain) -> Callable[[NDArray[np.floating]], NDArray[np.float64]]:
+    return lambda positions: measures.domain_distance(positions, first.mask, second.mask)
+
+
+def _angle(truth: Truth, moving: Domain, still: Domain) -> Callable[[NDArray[np.floating]], NDArray[np.float64]]:
+    def turn(positions: NDArray[np.floating]) -> NDArray[np.float64]:
+        return measures.domain_turn(positions, truth.base_positions, moving.mask, still.mask)
+
+    count = len(truth.conformations)
+    rows = np.unique(np.linspace(0, count - 1, min(count, REFERENCE)).astype(np.int64))
+    reference = turn(truth.conformations[rows])
+    axis = measures.main_axis(reference, _simulated_angle(truth, rows))
+    centre = measures.mean_angle(reference @ axis)
+    return lambda positions: measures.along_axis(turn(positions), axis, centre)
+
+
+def _simulated_angle(truth: Truth, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    """The angle that the simulation turned the conformations by, where it says so."""
+    names = [str(name) for name in truth.parameter_names]
+    return truth.parameters[rows, names.index("angle")] if "angle" in names else None
