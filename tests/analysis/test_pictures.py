@@ -13,7 +13,7 @@ from cryosphere.analysis.pictures.curves import motion_distributions, training_c
 from cryosphere.analysis.pictures.ensemble import structure_ensemble
 from cryosphere.analysis.pictures.images import example_images
 from cryosphere.analysis.pictures.latents import latent_density
-from cryosphere.analysis.pictures.style import png, segment_colours
+from cryosphere.presentation.style import png, segment_colours
 
 GENERATOR = np.random.default_rng(0)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from matplotlib.colors import to_hex
 
-from cryosphere.analysis.pictures.style import segment_colours
 from cryosphere.analysis.segments import ResidueRange, Segmentation
+from cryosphere.presentation.style import segment_colours
 
 
 def segment_commands(segmentation: Segmentation, traversal: str) -> str:

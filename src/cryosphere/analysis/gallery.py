@@ -16,11 +16,11 @@ from cryosphere.analysis.pictures.curves import motion_distributions, training_c
 from cryosphere.analysis.pictures.ensemble import structure_ensemble
 from cryosphere.analysis.pictures.images import example_images
 from cryosphere.analysis.pictures.latents import latent_density
-from cryosphere.analysis.pictures.style import png
-from cryosphere.analysis.report import Picture
 from cryosphere.analysis.run import Run
 from cryosphere.analysis.segments import POLYMER_KINDS
 from cryosphere.analysis.traversal import Traversal
+from cryosphere.presentation.page import Picture
+from cryosphere.presentation.style import png
 
 _LOG = logging.getLogger(__name__)
 _EXAMPLES = 6

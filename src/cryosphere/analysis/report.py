@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -13,23 +11,14 @@ from urllib.parse import quote
 import numpy as np
 
 from cryosphere.analysis.findings import NEGLIGIBLE_MOTION, Findings, warnings
-from cryosphere.analysis.report_page import FILES, STYLE
+from cryosphere.analysis.report_page import FILES
 from cryosphere.analysis.run import ONE_BODY
 from cryosphere.analysis.segments import FIXED, ResidueRange
+from cryosphere.presentation.page import Head, Picture, counted, facts, figure, page, words
 from cryosphere.structures.ranges import residue_ranges
 
 _MOST_SENTENCES = 6
 _MOST_RANGES = 8
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A PNG file's content with what the reader should know about it."""
-
-    name: str  # file name
-    title: str
-    caption: str
-    png: bytes
 
 
 @dataclass(frozen=True)
@@ -50,23 +39,16 @@ def render(findings: Findings, pictures: Sequence[Picture], files: Sequence[str]
 
     `files`: what else lies in the folder of the report, relative to it; they are linked.
     """
+    head = Head("analysis", origin.run, (origin.model, origin.particles, origin.date))
     parts = [
-        f"<header><p class='kind'>cryosphere analysis</p><h1>{escape(origin.run)}</h1>"
-        f"<p class='meta'>{escape(origin.model)} · {escape(origin.particles)} · {escape(origin.date)}</p></header>",
         _facts(findings),
         "<section><h2>In plain words</h2>" + _summary(findings) + _doubts(findings) + "</section>",
         "<section><h2>Segments</h2>" + _segment_table(findings) + _geometry(findings) + "</section>",
-        "<section><h2>Pictures</h2>" + "".join(map(_figure, pictures)) + "</section>",
+        "<section><h2>Pictures</h2>" + "".join(map(figure, pictures)) + "</section>",
         "<section><h2>Files</h2>" + _file_list(files) + "</section>",
         _settings(origin),
     ]
-    return (
-        "<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{escape(origin.run)} – cryosphere</title><style>{STYLE}</style></head><body><main>"
-        + "\n".join(parts)
-        + "</main></body></html>\n"
-    )
+    return page(head, parts)
 
 
 def _facts(findings: Findings) -> str:
@@ -74,14 +56,14 @@ def _facts(findings: Findings) -> str:
     held_out = f"{findings.fit.deformed:.3f}" if findings.fit else "–"
     compared = f"{findings.fit.images:,} held-out images" if findings.fit else "held-out images (there are none)"
     largest = max((float(findings.along_pc1.residue_rms[s]) for s in findings.moving), default=0.0)
-    facts = (
+    shown = (
         (f"{findings.images:,}", "images"),
         (f"{len(findings.segmentation.assignment):,}", "residues"),
         (f"{used} of {count}", "segments used"),
         (f"{largest:.1f} Å", "largest movement of a segment along PC1 (RMS of its residues)"),
         (held_out, f"mean correlation with {compared}"),
     )
-    return "<ul class='facts'>" + "".join(f"<li><b>{value}</b>{label}</li>" for value, label in facts) + "</ul>"
+    return facts(shown)
 
 
 def _summary(findings: Findings) -> str:
@@ -91,11 +73,11 @@ def _summary(findings: Findings) -> str:
     share = float(findings.components.explained[0])
     percent = "more than 99 %" if share > 0.995 else f"{100 * share:.0f} %"
     sentences = [
-        f"{_count(findings.images, 'image')} ({findings.box} × {findings.box} pixels of {findings.pixel_size:.3g} Å, "
+        f"{counted(findings.images, 'image')} ({findings.box} × {findings.box} pixels of {findings.pixel_size:.3g} Å, "
         f"as trained on) {'were' if findings.images > 1 else 'was'} compared with a model of "
-        f"{_count(len(segmentation.assignment), 'residue')} in {_count(chains, 'chain')}. "
+        f"{counted(len(segmentation.assignment), 'residue')} in {counted(chains, 'chain')}. "
         + (
-            f"Of {_count(count, 'segment')} allowed, {used} {'holds' if used == 1 else 'hold'} residues; the others "
+            f"Of {counted(count, 'segment')} allowed, {used} {'holds' if used == 1 else 'hold'} residues; the others "
             "are empty."
             if used < count
             else f"All {count} segments allowed hold residues."
@@ -127,7 +109,7 @@ def _movement_sentence(findings: Findings, segment: int) -> str:
     segmentation, movement = findings.segmentation, findings.along_pc1
     return (
         f"<b>{segmentation.names[segment]}</b> ({_ranges(segmentation.ranges[segment])}; "
-        f"{_count(int(segmentation.residues[segment]), 'residue')}) turns by {movement.angles[segment]:.1f}° and its "
+        f"{counted(int(segmentation.residues[segment]), 'residue')}) turns by {movement.angles[segment]:.1f}° and its "
         f"centre moves by {movement.displacements[segment]:.1f} Å; its residues move by "
         f"{movement.residue_rms[segment]:.1f} Å (RMS)."
     )
@@ -136,14 +118,14 @@ def _movement_sentence(findings: Findings, segment: int) -> str:
 def _reference(findings: Findings) -> str:
     segmentation, reference = findings.segmentation, findings.reference
     if reference.fixed:
-        return f"the {_count(int((segmentation.assignment == FIXED).sum()), 'residue')} that were held fixed"
+        return f"the {counted(int((segmentation.assignment == FIXED).sum()), 'residue')} that were held fixed"
     inside = np.isin(segmentation.assignment, reference.segments)
     ranges = residue_ranges(segmentation.beads, inside.astype(np.int64))[1]
     names = " + ".join(segmentation.names[s] for s in reference.segments)
     kind = "segment" if len(reference.segments) == 1 else "segments"
     return (
         f"the largest body of residues that moves as one, {kind} <b>{names}</b> "
-        f"({_ranges(ranges)}; {_count(int(inside.sum()), 'residue')})"
+        f"({_ranges(ranges)}; {counted(int(inside.sum()), 'residue')})"
     )
 
 
@@ -156,7 +138,7 @@ def _bodies_sentence(findings: Findings) -> str:
     for body in bodies:
         names = [segmentation.names[s] if s != FIXED else "the fixed residues" for s in body]
         count = int(np.isin(segmentation.assignment, body).sum())
-        words.append(f"<b>{' + '.join(names)}</b> ({_count(count, 'residue')})")
+        words.append(f"<b>{' + '.join(names)}</b> ({counted(count, 'residue')})")
     tolerance = ONE_BODY * findings.pixel_size
     if len(bodies) == 1:
         return f"All segments together move as one rigid body to within {tolerance:.1f} Å (half a pixel, RMS)."
@@ -174,7 +156,7 @@ def _fit_sentence(findings: Findings) -> str:
     if not fit.improved:
         return ""  # said among the doubts
     return (
-        f"On {_count(fit.images, 'image')} that the training did not see, the moving structures predict the image "
+        f"On {counted(fit.images, 'image')} that the training did not see, the moving structures predict the image "
         f"better than the undeformed model: correlation {fit.deformed:.4f} against {fit.undeformed:.4f} "
         f"(difference {fit.gain:+.4f} ± {fit.gain_error:.4f})."
     )
@@ -184,7 +166,7 @@ def _doubts(findings: Findings) -> str:
     doubts = warnings(findings)
     if not doubts:
         return ""
-    items = "".join(f"<li>{_words(doubt)}</li>" for doubt in doubts)
+    items = "".join(f"<li>{words(doubt)}</li>" for doubt in doubts)
     return f"<div class='doubts'><h3>Reasons for doubt</h3><ul>{items}</ul></div>"
 
 
@@ -210,7 +192,7 @@ def _segment_table(findings: Findings) -> str:
     relative = findings.reference.words(segmentation)
     shared = len(segmentation.assignment) - int(segmentation.firm.sum()) - int((segmentation.assignment == FIXED).sum())
     between = (
-        f"{_count(shared, 'residue')} between segments {'belongs' if shared == 1 else 'belong'} to no segment by that "
+        f"{counted(shared, 'residue')} between segments {'belongs' if shared == 1 else 'belong'} to no segment by that "
         "much: shared between two or more, they move by a mixture of the motions, and the chain bends there. "
         if shared
         else ""
@@ -258,14 +240,6 @@ def _ranges(ranges: Sequence[ResidueRange]) -> str:
     return ", ".join(words) + (f" and {more} more" if more else "")
 
 
-def _figure(picture: Picture) -> str:
-    data = base64.b64encode(picture.png).decode("ascii")
-    return (
-        f"<figure><h3>{escape(picture.title)}</h3><img alt='{escape(picture.title, quote=True)}' "
-        f"src='data:image/png;base64,{data}'><figcaption>{escape(picture.caption)}</figcaption></figure>"
-    )
-
-
 def _file_list(files: Sequence[str]) -> str:
     """One row per kind of file: links, and what it is; FILES gives kinds and order."""
     rows, listed = [], set[str]()
@@ -275,13 +249,13 @@ def _file_list(files: Sequence[str]) -> str:
         links = ", ".join(f"<a href='{quote(name)}'>{escape(name.rpartition('/')[2])}</a>" for name in names)
         folder = escape(pattern.rpartition("/")[0])
         if names:
-            rows.append(f"<tr><td>{folder + '/ ' if folder else ''}{links}</td><td>{_words(meaning)}</td></tr>")
+            rows.append(f"<tr><td>{folder + '/ ' if folder else ''}{links}</td><td>{words(meaning)}</td></tr>")
     return f"<table class='files'><tbody>{''.join(rows)}</tbody></table>"
 
 
 def _settings(origin: Origin) -> str:
     versions = ", ".join(f"{escape(name)} {escape(version)}" for name, version in origin.versions.items())
-    notes = "".join(f"<li>{_words(note)}</li>" for note in origin.notes)
+    notes = "".join(f"<li>{words(note)}</li>" for note in origin.notes)
     return (
         "<section><h2>Settings and versions</h2>"
         + (f"<p>Chosen automatically before training:</p><ul>{notes}</ul>" if notes else "")
@@ -289,12 +263,3 @@ def _settings(origin: Origin) -> str:
         f"<summary>config.yaml of this run</summary><pre>{escape(origin.settings)}</pre></details>"
         f"<p class='note'>{versions}</p></section>"
     )
-
-
-def _words(text: str) -> str:
-    """Escaped, with what stands between back-quotes as code."""
-    return re.sub("`([^`]*)`", r"<code>\1</code>", escape(text))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

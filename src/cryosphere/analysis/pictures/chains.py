@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from cryosphere.analysis.pictures.style import new_figure, segment_colours, styled, text_colour
+from cryosphere.presentation.style import new_figure, segment_colours, styled, text_colour
 
 Float = NDArray[np.float64]
 MOST_CHAINS = 60

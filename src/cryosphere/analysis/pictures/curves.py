@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from cryosphere.analysis.pictures.style import TRAIN, VALIDATION, new_figure, segment_colours, styled
+from cryosphere.presentation.style import TRAIN, VALIDATION, new_figure, segment_colours, styled
 
 Float = NDArray[np.float64]
 _KL = {

@@ -9,7 +9,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cryosphere.analysis.pictures.style import SEQUENTIAL, new_figure, styled
+from cryosphere.presentation.style import SEQUENTIAL, new_figure, styled
 
 Float = NDArray[np.floating]
 _MOST_POINTS = 3_100  # residues times frames drawn per view: more would only be a thicket

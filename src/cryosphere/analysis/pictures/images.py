@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from cryosphere.analysis.pictures.style import new_figure, styled
+from cryosphere.presentation.style import new_figure, styled
 
 Images = NDArray[np.float32]
 _SHARED = (1, 3)  # rows of the picture with one grey scale

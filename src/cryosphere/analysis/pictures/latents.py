@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from cryosphere.analysis.pictures.style import MUTED, SEQUENTIAL, TRAIN, new_figure, styled
+from cryosphere.presentation.style import MUTED, SEQUENTIAL, TRAIN, new_figure, styled
 
 Float = NDArray[np.float64]
 _PATH_COLOURS = ("#D55E00", "#009E73", "#CC79A7")
