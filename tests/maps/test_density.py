@@ -71,6 +71,13 @@ def test_beads_laid_in_pieces_are_the_same_volume(monkeypatch):
     assert torch.allclose(bead_volumes(positions, amplitudes, grid), whole, rtol=1e-12)
 
 
+def test_amplitudes_may_differ_between_structures():
+    grid = ImageGrid(24, 3.0)
+    positions, amplitudes = random_beads()
+    each = bead_volumes(positions[:1].expand(2, -1, -1), torch.stack([amplitudes, 2 * amplitudes]), grid)
+    assert torch.allclose(each[1], 2 * each[0])
+
+
 def test_no_beads_are_an_empty_volume():
     empty = bead_volumes(torch.zeros(2, 0, 3), torch.zeros(0), ImageGrid(8, 2.0))
     assert empty.shape == (2, 8, 8, 8)
@@ -121,6 +128,8 @@ def test_atoms_outside_the_box_are_left_out_and_come_back_when_they_return():
     made = AtomDensity(atoms_at(inside), ImageGrid(40, 2.0), 8.0)
     before = made.volume([inside])
     assert np.abs(made.volume([outside])).max() == 0
+    assert np.abs(made.volume([inside], np.array([False]))).max() == 0
+    assert before.max() > 0  # each volume has memory of its own
     assert (made.volume([inside]) == before).all()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -53,6 +54,7 @@ def _sum_in_shells(values: Tensor, index: Tensor, count: int) -> Tensor:
     return sums.index_add_(1, index, values.flatten(1))[:, :count]
 
 
+@lru_cache(maxsize=4)
 def _shell_index(box: int, shells: Shells, device: torch.device) -> tuple[Int[Tensor, " all"], Tensor, int]:
     """Shell of each point of a half-spectrum (`count` where it lies beyond the last), its weight, and their number."""
     rows = (torch.arange(box, device=device) + box // 2) % box - box // 2
