@@ -20,6 +20,14 @@ def to_spectrum(images: Float[Tensor, "*batch box box"]) -> Complex[Tensor, "*ba
     return spectra
 
 
+def to_truncated_spectrum(
+    images: Float[Tensor, "*batch box box"], new_box: int
+) -> Complex[Tensor, "*batch new newhalf"]:
+    """What `truncate(to_spectrum(images), ..)` gives, without transforming the columns that would be dropped."""
+    columns = torch.fft.rfft(images, dim=-1, norm="ortho")[..., : new_box // 2 + 1]
+    return truncate(torch.fft.fft(columns, dim=-2, norm="ortho"), images.shape[-1], new_box)
+
+
 def from_spectrum(spectra: Complex[Tensor, "*batch box half"], box: int) -> Float[Tensor, "*batch box box"]:
     """Real images of `box` pixels from their half-spectra; the inverse of `to_spectrum`."""
     images: Tensor = torch.fft.irfft2(spectra, s=(box, box), norm="ortho")

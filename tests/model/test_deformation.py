@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
@@ -62,8 +63,21 @@ def test_the_fast_path_equals_the_loop_over_segments_in_values_and_gradients() -
         assert error < max(20 * beyond, 1e-9)
 
 
+@pytest.mark.parametrize("segments", [4, 10, 25])
+def test_following_a_quarter_of_the_residues_is_enough_for_large_turns(segments: int) -> None:
+    residues = 1000
+    points = torch.randn(residues, 3, dtype=torch.float64) * 20
+    membership = Segmentation(torch.arange(residues), [Part(0, residues - 1, segments)]).double()(draw=False)
+    motions = random_motions(4, segments)
+    motions = RigidMotions(3 * motions.rotations, motions.translations)  # angles of 150 degrees and more
+    pivots = segment_centres(points, membership)
+    quick = choose_deform(20.0)(points, membership, motions, pivots)
+    literal = deform_reference(points, membership, motions, pivots)
+    assert (quick - literal).norm(dim=-1).max() < 0.02  # Å: weight elsewhere below 1e-4, distances up to 100 Å
+
+
 def test_a_blunt_segmentation_takes_the_loop() -> None:
-    assert choose_deform(20.0) is deform
+    assert choose_deform(20.0) is not deform_reference
     assert choose_deform(1.0) is deform_reference
 
 

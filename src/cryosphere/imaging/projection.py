@@ -21,7 +21,7 @@ from jaxtyping import Complex, Float
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from cryosphere.fourier import from_spectrum, to_spectrum, truncate
+from cryosphere.fourier import from_spectrum, to_spectrum, to_truncated_spectrum
 from cryosphere.imaging.grid import ImageGrid
 from cryosphere.imaging.spreading import KERNEL_WIDTH, kernel_transform, spread
 
@@ -65,7 +65,7 @@ class ReferenceProjector:
         along_x, along_y = (torch.exp(-((axis - xy[..., i, None]) ** 2) / (2 * self.sigma**2)) for i in (0, 1))
         scale = self.grid.pixel_size**2 / (2 * math.pi * self.sigma**2)
         images = scale * torch.einsum("nby,nbx->nyx", along_y * amplitudes[..., None], along_x)
-        return truncate(to_spectrum(images), box, self.grid.box)
+        return to_truncated_spectrum(images, self.grid.box)
 
 
 class SpreadProjector:
@@ -91,19 +91,22 @@ class SpreadProjector:
         self.margin = math.ceil(REACH * sigma / self.fine_pixel + KERNEL_WIDTH / 2)
         padded = next_fast_len(self.fine_box + 2 * self.margin, real=True)
         self.padded_box = padded + padded % 2
-        self._widen = self._widening(self.fine_box, device, dtype)
+        self._widen = self._widening(self.fine_box, device, dtype, kept=grid.box)
         self._widen_padded = self._widening(self.padded_box, device, dtype)
 
-    def _widening(self, box: int, device: torch.device | str, dtype: torch.dtype) -> Tensor:
-        """Filter (box, box // 2 + 1) that turns the spreading kernel into the bead's Gaussian, with its scale."""
+    def _widening(self, box: int, device: torch.device | str, dtype: torch.dtype, kept: int | None = None) -> Tensor:
+        """Filter that turns the spreading kernel into the bead's Gaussian, with its scale, on a grid of `box` pixels.
+
+        Of its frequencies the lowest `kept` (kept, kept // 2 + 1); all of them by default.
+        """
         sigma = self.sigma / self.fine_pixel
-        rows = np.fft.fftfreq(box)
+        kept = kept or box
 
         def ratio(frequency: np.ndarray) -> np.ndarray:
             gaussian = np.exp(-2 * np.pi**2 * sigma**2 * frequency**2)
             return np.asarray(self.factor * gaussian / kernel_transform(frequency))
 
-        columns = np.fft.rfftfreq(box)
+        rows, columns = np.fft.fftfreq(kept, d=box / kept), np.fft.rfftfreq(kept, d=box / kept)
         return torch.as_tensor(ratio(rows)[:, None] * ratio(columns)[None, :], device=device, dtype=dtype)
 
     def __call__(
@@ -112,12 +115,10 @@ class SpreadProjector:
         """Spectra of the projections; see `Projector`."""
         pixels = xy / self.fine_pixel + self.factor * (self.grid.box // 2)
         if xy.device.type == "cpu" and self._reach_stays_inside(pixels):
-            fine = to_spectrum(spread(pixels, amplitudes, self.fine_box)) * self._widen
-        else:
-            padded = to_spectrum(spread(pixels + self.margin, amplitudes, self.padded_box)) * self._widen_padded
-            inside = slice(self.margin, self.margin + self.fine_box)
-            fine = to_spectrum(from_spectrum(padded, self.padded_box)[..., inside, inside])
-        return truncate(fine, self.fine_box, self.grid.box)
+            return to_truncated_spectrum(spread(pixels, amplitudes, self.fine_box), self.grid.box) * self._widen
+        padded = to_spectrum(spread(pixels + self.margin, amplitudes, self.padded_box)) * self._widen_padded
+        inside = slice(self.margin, self.margin + self.fine_box)
+        return to_truncated_spectrum(from_spectrum(padded, self.padded_box)[..., inside, inside], self.grid.box)
 
     def _reach_stays_inside(self, pixels: Tensor) -> bool:
         if pixels.numel() == 0:

@@ -9,6 +9,7 @@ values and 2·10⁻⁴ in gradients against the literal sum, where the best Gaus
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 KERNEL_WIDTH = 6  # pixels
+WINDOWS_AT_ONCE = 2**14  # beads' windows handled together on a CPU: measured, a third faster than a whole batch
 _STEEPNESS = 2.0 * KERNEL_WIDTH  # β
 _SCALE = 1 / (math.cosh(_STEEPNESS) - 1)
 
@@ -45,36 +47,58 @@ def kernel_transform(frequency: NDArray[np.float64]) -> NDArray[np.float64]:
 class _Spread(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, pixels: Tensor, amplitudes: Tensor, box: int) -> Tensor:
-        kernel, slope = _kernel(pixels)
-        corner, fits = _place(pixels, box)
-        weights = amplitudes * fits
-        values = (kernel[..., 1, :] * weights[..., None])[..., :, None] * kernel[..., None, 0, :]
-        grid = pixels.new_zeros(len(pixels), box * box)
-        grid.scatter_add_(1, _window_index(corner, box), values.flatten(1))
-        ctx.save_for_backward(kernel, slope, corner, fits, weights)
+        ctx.save_for_backward(pixels, amplitudes)
         ctx.box = box
-        return grid.view(-1, box, box)
+        grids = [_lay(*piece, box) for piece in _pieces(pixels, amplitudes)]
+        return torch.cat(grids) if len(grids) > 1 else grids[0]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        kernel, slope, corner, fits, weights = ctx.saved_tensors
-        index = _window_index(corner, ctx.box)
-        window = gradient.flatten(1).gather(1, index).view(*corner.shape, KERNEL_WIDTH, KERNEL_WIDTH)
-        over_x = torch.matmul(window, kernel[..., 0, :, None])[..., 0]  # (n, beads, w): summed along each row
-        to_amplitudes = (over_x * kernel[..., 1, :]).sum(-1) * fits if ctx.needs_input_grad[1] else None
-        to_pixels = None
-        if ctx.needs_input_grad[0]:
-            over_y = torch.matmul(kernel[..., 1, None, :], window)[..., 0, :]
-            both = torch.stack([(over_y * slope[..., 0, :]).sum(-1), (over_x * slope[..., 1, :]).sum(-1)], dim=-1)
-            to_pixels = both * weights[..., None]
+        parts = [_read(*piece, ctx.needs_input_grad) for piece in _pieces(*ctx.saved_tensors, gradient)]
+        to_pixels, to_amplitudes = (None if x[0] is None else torch.cat(x) for x in zip(*parts, strict=True))
         return to_pixels, to_amplitudes, None
+
+
+def _pieces(pixels: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The tensors cut along their first axis into pieces that a processor's cache holds; whole on other devices."""
+    if pixels.device.type != "cpu" or not len(pixels):
+        return iter([(pixels, *others)])
+    images = max(1, WINDOWS_AT_ONCE // max(1, pixels.shape[1]))
+    return zip(*(torch.split(x, images) for x in (pixels, *others)), strict=True)
+
+
+def _lay(pixels: Tensor, amplitudes: Tensor, box: int) -> Tensor:
+    """The images of beads at `pixels`."""
+    kernel, _ = _kernel(pixels, slope=False)
+    corner, fits = _place(pixels, box)
+    values = (kernel[..., 1, :] * (amplitudes * fits)[..., None])[..., :, None] * kernel[..., None, 0, :]
+    grid = pixels.new_zeros(len(pixels), box * box)
+    grid.scatter_add_(1, _window_index(corner, box), values.flatten(1))
+    return grid.view(-1, box, box)
+
+
+def _read(
+    pixels: Tensor, amplitudes: Tensor, gradient: Tensor, needed: tuple[bool, ...]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients by the beads' positions and amplitudes, from the gradient by the images; None if not needed."""
+    kernel, slope = _kernel(pixels, slope=needed[0])
+    corner, fits = _place(pixels, gradient.shape[-1])
+    index = _window_index(corner, gradient.shape[-1])
+    window = gradient.flatten(1).gather(1, index).view(*corner.shape, KERNEL_WIDTH, KERNEL_WIDTH)
+    over_x = torch.matmul(window, kernel[..., 0, :, None])[..., 0]  # (n, beads, w): summed along each row
+    to_amplitudes = (over_x * kernel[..., 1, :]).sum(-1) * fits if needed[1] else None
+    if slope is None:
+        return None, to_amplitudes
+    over_y = torch.matmul(kernel[..., 1, None, :], window)[..., 0, :]
+    both = torch.stack([(over_y * slope[..., 0, :]).sum(-1), (over_x * slope[..., 1, :]).sum(-1)], dim=-1)
+    return both * (amplitudes * fits)[..., None], to_amplitudes
 
 
 def _first_pixel(pixels: Tensor) -> Tensor:
     return torch.ceil(pixels - KERNEL_WIDTH / 2)
 
 
-def _kernel(pixels: Tensor) -> tuple[Tensor, Tensor]:
+def _kernel(pixels: Tensor, *, slope: bool) -> tuple[Tensor, Tensor | None]:
     """Kernel values, and their derivatives by the bead's position in 1/pixel, along x and y: (n, beads, 2, w) each."""
     steps = torch.arange(KERNEL_WIDTH, device=pixels.device, dtype=pixels.dtype)
     scaled = ((_first_pixel(pixels) - pixels)[..., None] + steps) * (2 / KERNEL_WIDTH)  # in half widths, -1 to 1
@@ -82,8 +106,9 @@ def _kernel(pixels: Tensor) -> tuple[Tensor, Tensor]:
     growing = torch.exp(_STEEPNESS * root)  # cosh and sinh from one exponential: several times as fast
     falling = 1 / growing
     kernel = (0.5 * _SCALE) * (growing + falling) - _SCALE
-    slope = (_SCALE * _STEEPNESS / KERNEL_WIDTH) * (growing - falling) * scaled / root
-    return kernel, slope
+    if not slope:
+        return kernel, None
+    return kernel, (_SCALE * _STEEPNESS / KERNEL_WIDTH) * (growing - falling) * scaled / root
 
 
 def _place(pixels: Tensor, box: int) -> tuple[Tensor, Tensor]:
