@@ -49,12 +49,13 @@ class _Spread(torch.autograd.Function):
     def forward(ctx: Any, pixels: Tensor, amplitudes: Tensor, box: int) -> Tensor:
         ctx.save_for_backward(pixels, amplitudes)
         ctx.box = box
-        grids = [_lay(*piece, box) for piece in _pieces(pixels, amplitudes)]
+        grids = [_lay(xy, weights, box) for xy, weights in _pieces(pixels, amplitudes)]
         return torch.cat(grids) if len(grids) > 1 else grids[0]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        parts = [_read(*piece, ctx.needs_input_grad) for piece in _pieces(*ctx.saved_tensors, gradient)]
+        pieces = _pieces(*ctx.saved_tensors, gradient)
+        parts = [_read(xy, weights, part, ctx.needs_input_grad) for xy, weights, part in pieces]
         to_pixels, to_amplitudes = (None if x[0] is None else torch.cat(x) for x in zip(*parts, strict=True))
         return to_pixels, to_amplitudes, None
 

@@ -55,8 +55,8 @@ def deform(
     """What `deform_reference` does, in one matrix product for most points.
 
     Membership is nearly one-hot. A point that belongs to one segment alone moves by that segment's affine map, and
-    moving it by the average of all maps, weighted by membership, is the same. The fraction `shared` of the points, those
-    that belong least to one segment alone, are turned by each of their strongest segments in the loop's order instead.
+    moving it by the average of all maps, weighted by membership, is the same. The fraction `shared` of the points,
+    those that belong least to one segment alone, are turned by their strongest segments in the loop's order instead.
     A point left to the average with weight ε elsewhere is off by about ε θ³ / 6 of its distance from the pivot, where θ
     is the difference of the angles.
     """
