@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-import time
-from contextlib import contextmanager
 from dataclasses import fields
 
 import mrcfile
@@ -188,49 +183,6 @@ def test_a_folder_that_holds_a_simulation_is_left_alone_unless_told(protein, tmp
     assert np.array_equal(stack(tmp_path / "out"), before)
     simulate(hinge_config(protein, snr=9.0), tmp_path / "out", overwrite=True)
     assert not np.array_equal(stack(tmp_path / "out"), before)
-
-
-class InterruptedHalfway:
-    """Somebody presses Ctrl-C when some images are written."""
-
-    @contextmanager
-    def track(self, total, description):
-        def advance(steps):
-            raise KeyboardInterrupt
-
-        yield advance
-
-
-def test_an_interrupted_simulation_leaves_nothing(protein, tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        simulate(hinge_config(protein), tmp_path / "out", progress=InterruptedHalfway())
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_killed_simulation_never_looks_complete_and_the_next_one_clears_up(protein, tmp_path):
-    out = tmp_path / "out"
-    code = (
-        "import sys; from pathlib import Path; from contextlib import contextmanager\n"
-        "import time\n"
-        "from cryosphere.simulation.config import load_simulation\n"
-        "from cryosphere.simulation.simulate import simulate\n"
-        "class Slow:\n"
-        "    @contextmanager\n"
-        "    def track(self, total, description):\n"
-        "        yield lambda steps: time.sleep(60)\n"
-        f"simulate(load_simulation(Path({str(tmp_path / 'c.yaml')!r})), {str(out)!r}, progress=Slow())\n"
-    )
-    simulate(hinge_config(protein), tmp_path / "first")
-    (tmp_path / "first" / "simulation.yaml").rename(tmp_path / "c.yaml")
-    process = subprocess.Popen([sys.executable, "-c", code])
-    deadline = time.monotonic() + 60
-    while not list(out.glob(".simulation-*/.particles.mrcs*")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert list(out.glob(".simulation-*")) and not FILES & {path.name for path in out.iterdir()}
-    simulate(hinge_config(protein), out)
-    assert {path.name for path in out.iterdir()} == FILES
 
 
 def test_a_model_outside_the_box_is_refused_and_nothing_is_left(protein, tmp_path):

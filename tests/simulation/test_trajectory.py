@@ -10,9 +10,10 @@ import pytest
 
 from cryosphere.errors import ConfigError, StructureError
 from cryosphere.settings import validate
-from cryosphere.simulation.config import TrajectoryMotion
+from cryosphere.simulation.atoms import BeadPositions
+from cryosphere.simulation.motion_config import TrajectoryMotion
 from cryosphere.simulation.simulate import simulate
-from cryosphere.simulation.trajectory import BeadPositions, trajectory_conformations
+from cryosphere.simulation.trajectory import trajectory_conformations
 from cryosphere.structures.model import read_model
 from cryosphere.structures.write import write_models
 
@@ -20,7 +21,7 @@ from .conftest import configuration, pdb_atom
 
 
 def motion(**values):
-    return validate(TrajectoryMotion, {"kind": "trajectory"} | values, origin="the test")
+    return validate(TrajectoryMotion, {"kind": "trajectory", "superpose": False} | values, origin="the test")
 
 
 def bent(protein, count=6):
@@ -106,6 +107,7 @@ def test_simulated_adenylate_kinase_opens_as_far_as_its_trajectory(shared_data, 
                 "kind": "trajectory",
                 "trajectory": folder / "adk_dims.dcd",
                 "topology": folder / "adk_closed.pdb",
+                "superpose": False,
             },
             "images": {"count": 98, "box": 48, "pixel_size": 2.0},
         }

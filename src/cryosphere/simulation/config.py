@@ -20,6 +20,7 @@ from cryosphere.simulation.motion_config import (
     AbsentResidues,
     HingeDomain,
     HingeMotion,
+    InterpolationMotion,
     JitterSettings,
     NormalMixture,
     ResidueRange,
@@ -34,6 +35,7 @@ __all__ = [
     "HingeDomain",
     "HingeMotion",
     "ImageSettings",
+    "InterpolationMotion",
     "JitterSettings",
     "NormalMixture",
     "OpticsSettings",
@@ -45,13 +47,13 @@ __all__ = [
     "load_simulation",
 ]
 
-Motion = Annotated[HingeMotion | TrajectoryMotion, Field(discriminator="kind")]
+Motion = Annotated[HingeMotion | TrajectoryMotion | InterpolationMotion, Field(discriminator="kind")]
 
 
 class SimulationConfig(Section):
     """Everything about a simulation."""
 
-    model: Path | None = Field(default=None, description="base structure; may be left out for a trajectory")
+    model: Path | None = Field(default=None, description="base structure of a hinge; a trajectory has its own")
     placement: Literal["centred", "as-is"] = Field(
         default="centred", description="centred: the beads' mean goes to the box centre"
     )
@@ -62,12 +64,15 @@ class SimulationConfig(Section):
     optics: Annotated[tuple[OpticsSettings, ...], BeforeValidator(as_groups), Field(min_length=1)] = (OpticsSettings(),)
     ctf: Annotated[FixedCtf | DistributedCtf, Field(discriminator="kind")] = FixedCtf(kind="fixed")
     pose_errors: PoseErrors = PoseErrors()
+    truth_atoms: bool = Field(default=False, description="write truth_atoms.npy: all atoms of every conformation")
     seed: int = Field(default=0, ge=0, lt=2**63)
 
     @model_validator(mode="after")
-    def _hinges_need_a_model(self) -> SimulationConfig:
+    def _motion_and_model_go_together(self) -> SimulationConfig:
         if self.model is None and isinstance(self.motion, HingeMotion):
             raise ValueError("a hinge motion needs `model`, the structure whose domains move")
+        if self.model is not None and isinstance(self.motion, InterpolationMotion):
+            raise ValueError("an interpolation takes its base structure from `motion.start`: leave `model` out")
         return self
 
 
@@ -82,9 +87,11 @@ def load_simulation(path: Path, *, seed: int | None = None) -> SimulationConfig:
     values = read_yaml(path) | ({} if seed is None else {"seed": seed})
     config = validate(SimulationConfig, values, origin=str(path))
     folder = path.resolve().parent
-    motion = config.motion
-    if isinstance(motion, TrajectoryMotion):
-        topology = None if motion.topology is None else folder / motion.topology
-        motion = motion.model_copy(update={"trajectory": folder / motion.trajectory, "topology": topology})
-    model = None if config.model is None else folder / config.model
-    return config.model_copy(update={"model": model, "motion": motion})
+    motion = config.motion.model_copy(update=_inside(folder, config.motion))
+    return config.model_copy(update=_inside(folder, config) | {"motion": motion})
+
+
+def _inside(folder: Path, section: Section) -> dict[str, Path]:
+    """The paths among the section's settings, taken relative to `folder`."""
+    settings = {name: getattr(section, name) for name in type(section).model_fields}
+    return {name: folder / value for name, value in settings.items() if isinstance(value, Path)}

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cryosphere.errors import ConfigError
+from cryosphere.errors import ConfigError, StructureError
+from cryosphere.simulation.atoms import BeadPositions, turned_with_beads
 from cryosphere.simulation.motion_config import ResidueRange
 from cryosphere.simulation.populations import shared_out
 from cryosphere.structures.beads import Beads
 from cryosphere.structures.model import AtomicModel
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class Conformations:
     domain: NDArray[np.int64]  # (R,): 0 what stays, 1, 2, … what moves rigidly, -1 unknown
     turns: NDArray[np.float64] | None = None  # (K, domains, 3, 3): how each domain is turned; None: not at all
     weights: NDArray[np.float64] | None = None  # (K,) how often each is shown, relative to the others; None: equally
+    atom_frames: Callable[[], Iterator[NDArray[np.float64]]] | None = None  # atoms (n_atoms, 3) of each source in turn
+    source: NDArray[np.int64] | None = None  # (K,), ascending: which of `atom_frames` belongs to each; None: its own
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -46,7 +52,27 @@ class Conformations:
             parameters=self.parameters[rows],
             turns=None if self.turns is None else self.turns[rows],
             weights=None,
+            source=rows if self.source is None else self.source[rows],
         )
+
+    def all_atoms(self) -> Iterator[NDArray[np.float64]]:
+        """Positions of all the model's atoms, (n_atoms, 3) in Å, in each conformation in turn.
+
+        An atom keeps its place relative to its residue's bead. Of a trajectory that is its place in the frame, else
+        its place in the model, turned as the residue's domain is turned.
+        """
+        if self.atom_frames is None:
+            for index, beads in enumerate(self.positions):
+                turns = np.eye(3)[None] if self.turns is None else self.turns[index]
+                yield turned_with_beads(self.model, beads, turns[np.maximum(self.domain, 0)])
+            return
+        to_beads = BeadPositions(self.model)
+        sources = np.arange(len(self)) if self.source is None else self.source
+        frames, current = enumerate(self.atom_frames()), -1
+        for beads, wanted in zip(self.positions, sources.tolist(), strict=True):
+            while current < wanted:
+                current, atoms = next(frames)
+            yield atoms + (beads - to_beads(atoms))[self.model.atom_bead]
 
 
 def select_beads(beads: Beads, ranges: Iterable[ResidueRange]) -> NDArray[np.bool_]:
@@ -98,6 +124,38 @@ def label_domains(beads: Beads, domains: Iterable[Sequence[ResidueRange]]) -> ND
             )
         labels[inside] = number
     return labels
+
+
+def polymer(beads: Beads) -> NDArray[np.bool_]:
+    """Which beads are residues of a chain and no ligands, (R,); all, where there is no chain."""
+    found = np.isin(beads.kind, ("protein", "nucleic", "modified"))
+    return found if found.any() else np.ones_like(found)
+
+
+def match_residues(source: Beads, target: Beads, origin: str) -> NDArray[np.int64]:
+    """For each residue of `target` its index in `source`, by chain, residue number and insertion code.
+
+    origin: where the source comes from, for messages.
+
+    Raises:
+        StructureError: if a residue of the target is not in the source.
+    """
+    place = {key: index for index, key in enumerate(_identities(source))}
+    missing = [key for key in _identities(target) if key not in place]
+    if missing:
+        chain, number, insertion = missing[0]
+        raise StructureError(
+            f"residue {number}{insertion} of chain {chain!r} of the model (and {len(missing) - 1} more) is not in "
+            f"{origin}, which has {describe_chains(source)}; the two must have the same residues (for a trajectory, "
+            "leave `model` out to start from its own first frame)"
+        )
+    if len(source) > len(target):
+        log.warning("%s: %d residues are not in the model and are not simulated", origin, len(source) - len(target))
+    return np.array([place[key] for key in _identities(target)], dtype=np.int64)
+
+
+def _identities(beads: Beads) -> list[tuple[str, int, str]]:
+    return list(zip(beads.chain.tolist(), beads.number.tolist(), beads.insertion.tolist(), strict=True))
 
 
 def describe_chains(beads: Beads) -> str:

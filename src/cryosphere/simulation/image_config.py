@@ -20,7 +20,8 @@ class ImageSettings(Section):
     snr: float = Field(default=0.1, gt=0, description="variance of the noiseless images over that of the noise")
     shift: float = Field(default=10.0, ge=0, description="Å; x and y uniform within ± this")
     contrast: Literal["white", "black"] = "white"
-    bead_sigma: float = Field(default=2.0, gt=0, le=20, description="Å")
+    bead_sigma: float = Field(default=2.0, gt=0, le=20, description="Å, of every bead or atom")
+    density: Literal["beads", "atoms"] = Field(default="beads", description="what the images are made of")
 
 
 class OpticsSettings(Section):

@@ -117,6 +117,77 @@ class TrajectoryMotion(Section):
     first: int = Field(default=0, ge=0)
     last: int | None = Field(default=None, ge=1, description="frame before which to stop; null: to the end")
     step: int = Field(default=1, ge=1)
+    superpose: bool | tuple[ResidueRange, ...] = Field(
+        default=True, description="lay every frame on the base structure: by all residues, by these, or not at all"
+    )
+    weights: tuple[NotNegative, ...] | Path | None = Field(
+        default=None, description="of the frames used, in the configuration or in a text file; null: equal"
+    )
+
+
+class UniformStates(Section):
+    """Fractions of the way drawn uniformly."""
+
+    kind: Literal["uniform"]
+    low: Fraction = 0.0
+    high: Fraction = 1.0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> UniformStates:
+        if self.high < self.low:
+            raise ValueError("high must not be below low")
+        return self
+
+
+class NormalMixtureStates(Section):
+    """Fractions of the way drawn from a mixture of normal distributions, cut off at 0 and 1."""
+
+    kind: Literal["normal_mixture"]
+    means: tuple[Fraction, ...] = Field(min_length=1)
+    standard_deviations: tuple[NotNegative, ...]
+    weights: tuple[Positive, ...] | None = Field(default=None, description="null: equal")
+
+    @model_validator(mode="after")
+    def _components_match(self) -> NormalMixtureStates:
+        _require_as_many(self, ("standard_deviations", "weights"), of="means")
+        return self
+
+
+class DiscreteStates(Section):
+    """A few places on the way, each with its share of the images."""
+
+    kind: Literal["discrete"]
+    values: tuple[Fraction, ...] = Field(min_length=1)
+    weights: tuple[Positive, ...] | None = Field(default=None, description="null: equal")
+
+    @model_validator(mode="after")
+    def _states_match(self) -> DiscreteStates:
+        _require_as_many(self, ("weights",), of="values")
+        return self
+
+
+class RigidDomain(Section):
+    """Residues that move as one body."""
+
+    residues: tuple[ResidueRange, ...] = Field(min_length=1)
+
+
+class InterpolationMotion(Section):
+    """Conformations lie on the way between two structures of one protein; rigid bodies move along screws."""
+
+    kind: Literal["interpolation"]
+    start: Path = Field(description="the base structure, t = 0")
+    end: Path = Field(description="a structure with the same residues, t = 1")
+    domains: Literal["auto"] | tuple[RigidDomain, ...] = Field(
+        default="auto", description="rigid bodies; what is in none of them is one more. auto: found"
+    )
+    states: Annotated[UniformStates | NormalMixtureStates | DiscreteStates, Field(discriminator="kind")] = (
+        UniformStates(kind="uniform")
+    )
+    superpose: bool | tuple[ResidueRange, ...] = Field(
+        default=True, description="lay the end on the start: by its largest body, by these residues, or not at all"
+    )
+    conformations: int = Field(default=1000, ge=1, description="different states drawn; at most one per image")
 
 
 class JitterSettings(Section):

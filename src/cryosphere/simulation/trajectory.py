@@ -1,168 +1,175 @@
-"""Conformations from a trajectory: the frames of a DCD or XTC file, or the models of a PDB or mmCIF file."""
+"""Conformations from a trajectory: whole molecules, laid on the base structure, one conformation per frame."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
-import gemmi
 import numpy as np
-from biotite.structure.io.dcd import DCDFile
-from biotite.structure.io.xtc import XTCFile
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.spatial.transform import Rotation
 
 from cryosphere.errors import ConfigError, StructureError
-from cryosphere.simulation.conformations import Conformations, describe_chains
+from cryosphere.simulation.atoms import BeadPositions
+from cryosphere.simulation.conformations import Conformations, match_residues, polymer, select_beads
 from cryosphere.simulation.motion_config import TrajectoryMotion
+from cryosphere.simulation.periodic import Unwrapper
+from cryosphere.simulation.superposition import superposition
+from cryosphere.simulation.trajectory_files import TrajectoryFile
 from cryosphere.structures.beads import Beads
-from cryosphere.structures.model import AtomicModel, read_model
+from cryosphere.structures.model import AtomicModel
 
 log = logging.getLogger(__name__)
 
-Frame = NDArray[np.floating]
-_READERS = {".dcd": DCDFile, ".xtc": XTCFile}
+Array = NDArray[np.float64]
+
 _LONGEST_STRETCH = 10.0  # Å by which a bond between residues may grow before the molecule counts as torn apart
+_MOVED = 1.0  # Å; making whole moves atoms by whole boxes or not at all
 
 
 def trajectory_conformations(model: AtomicModel | None, motion: TrajectoryMotion) -> Conformations:
     """Each frame of the trajectory as a conformation of the model's beads.
 
     model: the base structure; None makes the first frame used the base structure.
-    Raises ConfigError or StructureError where trajectory, topology and model do not belong together, or where a frame
-    is torn apart (as by a periodic box).
+    Molecules torn across a periodic box are made whole where the box is known, and the frames are superposed on the
+    base structure where asked for; the log says both.
+
+    Raises ConfigError or StructureError where trajectory, topology, model and weights do not belong together, or where
+    a frame is torn apart and its box not known.
     """
-    topology, frames = _open(motion)
-    move = BeadPositions(topology)
-    first_atoms: Frame | None = None
+    file = TrajectoryFile(motion)
+    whole = _WholeFrames(file)
+    to_beads = BeadPositions(file.topology)
     collected: list[NDArray[np.float32]] = []
-    for frame in frames:
-        if len(frame) != len(topology.positions):
-            raise StructureError(
-                f"{motion.trajectory}: frames have {len(frame)} atoms, the topology {motion.topology or ''} has "
-                f"{len(topology.positions)}; give the topology that the trajectory was made with"
-            )
-        first_atoms = frame if first_atoms is None else first_atoms
-        collected.append(move(frame).astype(np.float32))
+    first_atoms: Array | None = None
+    for atoms in whole:
+        first_atoms = atoms if first_atoms is None else first_atoms
+        collected.append(to_beads(atoms).astype(np.float32))
     if first_atoms is None:
         raise ConfigError(f"{motion.trajectory}: no frames between first = {motion.first} and last = {motion.last}")
     positions = np.stack(collected)
-    _refuse_torn_frames(motion, positions, topology.beads)
-    if model is None:
-        model = _moved(topology, first_atoms, move(first_atoms))
-    else:
-        positions = positions[:, match_residues(topology.beads, model.beads, str(motion.topology or motion.trajectory))]
-    frame_numbers = motion.first + motion.step * np.arange(len(positions), dtype=np.float64)
+    whole.report(motion.trajectory)
+    _refuse_torn_frames(motion, positions, file.topology.beads)
+    base = _moved(file.topology, first_atoms, to_beads(first_atoms)) if model is None else model
+    rows = match_residues(file.topology.beads, base.beads, str(file.source))
+    positions = positions[:, rows]
+    turns, shifts = _superposing(motion, base.beads, positions)
+    positions = (positions @ turns.swapaxes(-1, -2) + shifts[:, None]).astype(np.float32)
     log.info("%s: %d frames, %d residues", motion.trajectory, *positions.shape[:2])
+
+    def atom_frames() -> Iterator[Array]:
+        chosen = _matching_atoms(file.topology, base, str(file.source))
+        for atoms, turn, shift in zip(_WholeFrames(file), turns, shifts, strict=True):
+            yield np.asarray((atoms @ turn.T + shift)[chosen])
+
     return Conformations(
-        model=model,
+        model=base,
         positions=positions,
         parameter_names=("frame",),
-        parameters=frame_numbers[:, None],
-        domain=np.full(len(model.beads), -1, dtype=np.int64),
+        parameters=(motion.first + motion.step * np.arange(len(positions), dtype=np.float64))[:, None],
+        domain=np.full(len(base.beads), -1, dtype=np.int64),
+        weights=_weights(motion, len(positions)),
+        atom_frames=atom_frames,
     )
 
 
-class BeadPositions:
-    """Where the beads of a model are when its atoms are elsewhere.
+class _WholeFrames:
+    """Atoms of every frame, molecules torn across a known periodic box made whole."""
 
-    A bead on an atom (Cα, C1') goes with that atom; any other goes with its residue's centre of electrons.
-    """
+    def __init__(self, file: TrajectoryFile) -> None:
+        self._file = file
+        self._unwrap = Unwrapper(file.topology)
+        self.frames = self.mended = 0
 
-    def __init__(self, model: AtomicModel) -> None:
-        self._atoms = model.positions
-        self._beads = model.beads.positions
-        electrons = np.array([site.atom.element.atomic_number for site in model.structure[0].all()], dtype=np.float64)
-        distance = np.linalg.norm(model.positions - self._beads[model.atom_bead], axis=1)
-        on_atom = np.zeros(len(self._beads), dtype=np.bool_)
-        on_atom[model.atom_bead[distance < 1e-6]] = True
-        weights = np.where(on_atom[model.atom_bead], (distance < 1e-6).astype(np.float64), np.maximum(electrons, 1e-3))
-        totals = np.bincount(model.atom_bead, weights=weights, minlength=len(self._beads))
-        weights /= totals[model.atom_bead]
-        atoms = np.arange(len(weights))
-        shape = (len(self._beads), len(weights))
-        self._weights = csr_array((weights, (model.atom_bead, atoms)), shape=shape)
+    def __iter__(self) -> Iterator[Array]:
+        for frame in self._file.frames():
+            self.frames += 1
+            atoms = frame.atoms
+            if frame.cell is not None:
+                atoms = self._unwrap(frame.atoms, frame.cell)
+                self.mended += bool(np.abs(atoms - frame.atoms).max() > _MOVED)
+            yield atoms
 
-    def __call__(self, atoms: Frame) -> NDArray[np.float64]:
-        """Bead positions (R, 3) for atom positions (n_atoms, 3), in Å."""
-        return np.asarray(self._beads + self._weights @ (atoms.astype(np.float64) - self._atoms))
-
-
-def match_residues(source: Beads, target: Beads, origin: str) -> NDArray[np.int64]:
-    """For each residue of `target` its index in `source`, by chain, residue number and insertion code.
-
-    Raises:
-        StructureError: if a residue of the target is not in the source.
-    """
-    place = {key: index for index, key in enumerate(_identities(source))}
-    missing = [key for key in _identities(target) if key not in place]
-    if missing:
-        chain, number, insertion = missing[0]
-        raise StructureError(
-            f"residue {number}{insertion} of chain {chain!r} of the model (and {len(missing) - 1} more) is not in "
-            f"{origin}, which has {describe_chains(source)}; leave `model` out to start from the trajectory's own frame"
-        )
-    if len(source) > len(target):
-        log.warning("%s: %d residues are not in the model and are not simulated", origin, len(source) - len(target))
-    return np.array([place[key] for key in _identities(target)], dtype=np.int64)
-
-
-def _moved(model: AtomicModel, atoms: Frame, bead_positions: NDArray[np.float64]) -> AtomicModel:
-    """The model with its atoms and beads elsewhere."""
-    positions = atoms.astype(np.float64)
-    beads = replace(model.beads, positions=bead_positions)
-    return replace(model, structure=model.with_positions(positions), positions=positions, beads=beads)
-
-
-def _identities(beads: Beads) -> list[tuple[str, int, str]]:
-    return list(zip(beads.chain.tolist(), beads.number.tolist(), beads.insertion.tolist(), strict=True))
-
-
-def _open(motion: TrajectoryMotion) -> tuple[AtomicModel, Iterable[Frame]]:
-    """The model that names the trajectory's atoms, and the frames chosen."""
-    path = motion.trajectory
-    if not path.is_file():
-        raise ConfigError(f"motion.trajectory: there is no file {path}")
-    if path.suffix.lower() in _READERS:
-        if motion.topology is None:
-            raise ConfigError(f"{path} holds only coordinates: give motion.topology, a PDB or mmCIF file of its atoms")
-        return read_model(motion.topology), _binary_frames(motion)
-    if motion.topology is not None:
-        raise ConfigError(f"{path}: motion.topology is for DCD and XTC trajectories; leave it out here")
-    topology = read_model(path)
-    return topology, _model_frames(motion, topology)
-
-
-def _binary_frames(motion: TrajectoryMotion) -> Iterator[Frame]:
-    reader = _READERS[motion.trajectory.suffix.lower()]
-    try:
-        for coordinates, _, _ in reader.read_iter(
-            str(motion.trajectory), start=motion.first or None, stop=motion.last, step=motion.step
-        ):
-            yield _finite(motion, coordinates)
-    except (OSError, ValueError, IndexError) as error:
-        raise StructureError(f"{motion.trajectory}: cannot be read as a trajectory: {error}") from error
-
-
-def _model_frames(motion: TrajectoryMotion, topology: AtomicModel) -> Iterator[Frame]:
-    structure = gemmi.read_structure(str(motion.trajectory), merge_chain_parts=False)
-    for number in range(len(structure))[motion.first : motion.last : motion.step]:
-        frame = np.array([site.atom.pos.tolist() for site in structure[number].all()])
-        if number == 0 and (frame.shape != topology.positions.shape or not np.allclose(frame, topology.positions)):
-            raise StructureError(f"{motion.trajectory}: the atoms of a chain do not lie together; sort them by chain")
-        if len(frame) != len(topology.positions):
-            raise StructureError(
-                f"{motion.trajectory}: model {number + 1} has {len(frame)} atoms, "
-                f"the first has {len(topology.positions)}"
+    def report(self, path: Path) -> None:
+        """Say how many frames were torn."""
+        if self.mended:
+            log.warning(
+                "%s: in %d of %d frames the molecule was torn across the periodic box; it was made whole along its "
+                "bonds, and unbonded pieces were put where the topology has them",
+                *(path, self.mended, self.frames),
             )
-        yield _finite(motion, frame)
 
 
-def _finite(motion: TrajectoryMotion, frame: Frame) -> Frame:
-    if not np.isfinite(frame).all():
-        raise StructureError(f"{motion.trajectory}: a frame has coordinates that are not finite; is the file damaged?")
-    return frame
+def _superposing(motion: TrajectoryMotion, base: Beads, positions: NDArray[np.float32]) -> tuple[Array, Array]:
+    """Rotations (K, 3, 3) and translations (K, 3) that lay the frames, (K, R, 3), on the base structure."""
+    count = len(positions)
+    if motion.superpose is False:
+        return np.tile(np.eye(3), (count, 1, 1)), np.zeros((count, 3))
+    by = polymer(base) if motion.superpose is True else select_beads(base, motion.superpose)
+    if by.sum() < 3:
+        raise ConfigError(f"motion.superpose: {int(by.sum())} residues cannot fix a superposition; it takes three")
+    moving, target = positions[:, by].astype(np.float64), base.positions[by]
+    turns, shifts = superposition(moving, target)
+    angles = np.rad2deg(Rotation.from_matrix(turns).magnitude())
+    drifts = np.linalg.norm(moving.mean(axis=1) - target.mean(axis=0), axis=1)
+    log.info(
+        "%s: the frames lie turned by up to %.1f degrees and shifted by up to %.1f Å from the base structure; they are "
+        "superposed on it by %d residues (superpose: false leaves them where they are)",
+        *(motion.trajectory, angles.max(), drifts.max(), by.sum()),
+    )
+    return turns, shifts
+
+
+def _weights(motion: TrajectoryMotion, frames: int) -> Array | None:
+    """How often each frame is shown, relative to the others."""
+    if motion.weights is None:
+        return None
+    origin = "motion.weights"
+    if isinstance(motion.weights, Path):
+        origin = str(motion.weights)
+        try:
+            text = motion.weights.read_text(encoding="utf-8").split()
+            values = np.array([float(word) for word in text])
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"motion.weights: cannot read numbers from {origin}: {error}") from None
+    else:
+        values = np.array(motion.weights, dtype=np.float64)
+    if len(values) != frames:
+        raise ConfigError(f"{origin}: {len(values)} weights for the {frames} frames used; give one for each")
+    if not (np.isfinite(values).all() and (values >= 0).all() and values.any()):
+        raise ConfigError(f"{origin}: weights must be numbers of 0 or more, and not all 0")
+    return values
+
+
+def _moved(model: AtomicModel, atoms: Array, bead_positions: Array) -> AtomicModel:
+    """The model with its atoms and beads elsewhere."""
+    beads = replace(model.beads, positions=bead_positions)
+    return replace(model, structure=model.with_positions(atoms), positions=atoms, beads=beads)
+
+
+def _matching_atoms(source: AtomicModel, target: AtomicModel, origin: str) -> NDArray[np.int64]:
+    """For each atom of `target` its index in `source`, by chain, residue, name and conformer."""
+    if len(source.positions) == len(target.positions) and _names(source) == _names(target):
+        return np.arange(len(target.positions))
+    place = {name: index for index, name in enumerate(_names(source))}
+    missing = [name for name in _names(target) if name not in place]
+    if missing:
+        chain, residue, atom, _ = missing[0]
+        raise StructureError(
+            f"atom {atom} of residue {residue} in chain {chain!r} of the model (and {len(missing) - 1} more) is not in "
+            f"{origin}, so the true atoms are not known; leave `model` out, or simulate beads (images.density: beads, "
+            "truth_atoms: false)"
+        )
+    return np.array([place[name] for name in _names(target)], dtype=np.int64)
+
+
+def _names(model: AtomicModel) -> list[tuple[str, str, str, str]]:
+    return [
+        (site.chain.name, str(site.residue.seqid), site.atom.name, site.atom.altloc)
+        for site in model.structure[0].all()
+    ]
 
 
 def _refuse_torn_frames(motion: TrajectoryMotion, positions: NDArray[np.float32], beads: Beads) -> None:
@@ -178,5 +185,5 @@ def _refuse_torn_frames(motion: TrajectoryMotion, positions: NDArray[np.float32]
                 f"{motion.trajectory}: in frame {motion.first + index * motion.step} the bonded residues "
                 f"{beads.number[first[worst]]} and {beads.number[second[worst]]} of chain "
                 f"{beads.chain[first[worst]]!r} are {stretch[worst] + usual[worst]:.0f} Å apart: the molecule is torn "
-                "apart, as by a periodic box; make it whole with the program that wrote it"
+                "apart, as by a periodic box that the file does not tell; make it whole with the program that wrote it"
             )

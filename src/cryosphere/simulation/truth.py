@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import get_type_hints
 
@@ -15,6 +15,7 @@ from cryosphere.errors import InputError
 from cryosphere.simulation.composition import Composition
 
 FORMAT_VERSION = 2
+ATOMS = "truth_atoms.npy"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Truth:
     base_positions: NDArray[np.float64]  # (R, 3) beads of model.cif
     absent_sets: NDArray[np.bool_]  # (S, R) residues that some images lack, set by set; S may be 0
     presence: NDArray[np.bool_]  # (n, S) whether an image holds the residues of a set
+    density: str  # what the images are made of: "beads" or "atoms"
     noise_sd: float  # grey values of the stack
     signal_variance: float  # of the noiseless pixels
     snr: float
@@ -43,10 +45,11 @@ class Truth:
     bead_sigma: float  # Å
     pixel_size: float
     box: int
+    atoms: NDArray[np.float32] | None = None  # (K, n_atoms, 3), all atoms in model.cif's order: truth_atoms.npy, mapped
 
     def save(self, path: Path) -> None:
-        """Write truth.npz through a temporary name."""
-        arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+        """Write truth.npz through a temporary name; the atoms have a file of their own."""
+        arrays = {name: np.asarray(getattr(self, name)) for name in _stored()}
         temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         with temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, format_version=np.int64(FORMAT_VERSION), **arrays)
@@ -55,6 +58,20 @@ class Truth:
     def positions(self, images: NDArray[np.int64] | slice) -> NDArray[np.float32]:
         """True bead positions of the given images, (m, R, 3)."""
         return self.conformations[self.conformation_index[images]]
+
+    def atom_positions(self, images: NDArray[np.int64] | slice) -> NDArray[np.float32]:
+        """True positions of all atoms in the given images, (m, n_atoms, 3), read from the disk.
+
+        Raises:
+            InputError: if the simulation was not told to keep them.
+        """
+        if self.atoms is None:
+            raise InputError(f"there is no {ATOMS} beside the truth: simulate with `truth_atoms: true`")
+        return np.asarray(self.atoms[self.conformation_index[images]])
+
+    def with_atoms(self, atoms: NDArray[np.float32] | None) -> Truth:
+        """The same truth with these atoms, (K, n_atoms, 3)."""
+        return replace(self, atoms=atoms)
 
     def present(self, images: NDArray[np.int64] | slice) -> NDArray[np.bool_]:
         """Which residues the given images hold, (m, R)."""
@@ -74,7 +91,7 @@ def load_truth(path: str | Path) -> Truth:
             version = int(archive["format_version"])
             if version != FORMAT_VERSION:
                 raise InputError(f"{path}: format version {version}; this software reads version {FORMAT_VERSION}")
-            values = {f.name: archive[f.name] for f in fields(Truth)}
+            values = {name: archive[name] for name in _stored()}
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"{path}: cannot be read as the truth of a simulation: {reason}") from error
@@ -85,9 +102,35 @@ def load_truth(path: str | Path) -> Truth:
         ) from error
     except KeyError as error:
         raise InputError(f"{path}: {error.args[0]}; expected the truth.npz of `cryosphere simulate`") from None
-    truth = Truth(**{name: v.item() if types[name] in (int, float) else v for name, v in values.items()})
+    truth = Truth(**{name: v.item() if types[name] in (int, float, str) else v for name, v in values.items()})
+    truth = truth.with_atoms(load_atoms(path.parent))
     _check(path, truth)
     return truth
+
+
+def load_atoms(folder: Path) -> NDArray[np.float32] | None:
+    """All atoms of every conformation, (K, n_atoms, 3), mapped from the disk; None where they were not kept.
+
+    Raises:
+        InputError: if the file is damaged.
+    """
+    path = folder / ATOMS
+    try:
+        atoms: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: cannot be read as the atoms of a simulation: {error}") from error
+    if atoms.ndim != 3 or atoms.shape[2] != 3 or atoms.dtype != np.float32:
+        raise InputError(
+            f"{path}: has {atoms.dtype} of shape {atoms.shape}, expected float32 (conformations, atoms, 3)"
+        )
+    return atoms
+
+
+def _stored() -> list[str]:
+    """Names of the arrays in truth.npz."""
+    return [field.name for field in fields(Truth) if field.name != "atoms"]
 
 
 def _check(path: Path, truth: Truth) -> None:
@@ -106,5 +149,7 @@ def _check(path: Path, truth: Truth) -> None:
     for name, shape in expected.items():
         if getattr(truth, name).shape != shape:
             raise InputError(f"{path}: {name} has shape {getattr(truth, name).shape}, expected {shape}")
+    if truth.atoms is not None and len(truth.atoms) != conformations:
+        raise InputError(f"{path}: {ATOMS} beside it has {len(truth.atoms)} conformations, the truth {conformations}")
     if images and not 0 <= truth.conformation_index.min() <= truth.conformation_index.max() < conformations:
         raise InputError(f"{path}: conformation_index points outside the {conformations} conformations")
