@@ -87,6 +87,18 @@ def test_a_turn_beyond_half_a_circle_is_told_from_the_side_where_the_others_are(
     assert len(set(np.sign(found))) == 1
 
 
+def test_a_turn_across_the_axis_is_no_turn_about_it_however_far_the_others_have_turned():
+    across = np.deg2rad([[5.0, 0.0, 0.0], [0.0, 4.0, -3.0]])
+    assert measures.along_axis(across, AXIS, np.deg2rad(120.0)) == pytest.approx([0.0, 0.0], abs=1e-9)
+
+
+def test_the_turn_about_the_axis_is_what_is_left_when_the_axis_is_brought_back():
+    """Twist about the axis first, then tip the axis over the shortest way: the twist is found again."""
+    tip = Rotation.from_rotvec(np.deg2rad(35.0) * np.array([1.0, 0.0, 0.0]))
+    turns = (tip * Rotation.from_rotvec(about_axis([20.0, -70.0]))).as_rotvec()
+    assert measures.along_axis(turns, AXIS) == pytest.approx([20.0, -70.0], abs=1e-9)
+
+
 def test_rigidly_moved_copies_do_not_deviate_once_superposed(base):
     turns = Rotation.random(5, random_state=2)
     copies = np.stack([turn.apply(base) + FAR for turn in turns])

@@ -13,13 +13,15 @@ def evaluate(
     /,
     *,
     truth: Path,
-    domain: Annotated[list[str] | None, Parameter(negative="")] = None,
+    domain: Annotated[list[str] | None, Parameter(name=("--domain", "--domains"), negative="")] = None,
     oracle_images: int = 1000,
+    structure_images: int = 1000,
+    fsc_images: int = 100,
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> None:
     """Compare a run on simulated images with the truth, beside the best that was possible (the oracle).
 
-    Prints what it found and writes RUN/evaluation.json.
+    Prints what it found, and writes RUN/evaluation.json and the values of every image to RUN/evaluation/figures.npz.
 
     Args:
         run: The run directory that `cryosphere train` made.
@@ -28,6 +30,8 @@ def evaluate(
             name or does not matter), or CORE=rest for all that no other names; give it twice or more often.
             Default: the domains that the simulation moved.
         oracle_images: Images for the oracle, the posterior mean over the true conformations; 0 leaves it out.
+        structure_images: Structures that are searched for local agreement (lDDT), clashes and broken chain links.
+        fsc_images: Volumes that are compared with the true ones by Fourier shell correlation; 0 leaves it out.
         device: Where to compute; auto takes a GPU if there is one.
     """
     from cryosphere.cli.progress import terminal_progress
@@ -39,6 +43,8 @@ def evaluate(
         truth,
         domains=domain or (),
         oracle_images=oracle_images,
+        structure_images=structure_images,
+        fsc_images=fsc_images,
         device=device,
         progress=terminal_progress(),
     )

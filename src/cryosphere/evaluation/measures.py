@@ -56,14 +56,14 @@ def mean_angle(angles: Float) -> float:
 
 
 def along_axis(turns: Float, axis: Float, centre: float = 0.0) -> Float:
-    """Signed angles in degrees, (n,): rotation vectors (n, 3), in radians, projected on a unit axis (3,).
+    """Signed angles in degrees, (n,), by which rotation vectors (n, 3), in radians, turn about a unit axis (3,).
 
-    A turn by θ and one by θ - 360° the other way round are the same; the one nearer to `centre` (radians) is told.
+    What a rotation does about the axis is its twist; the rest, a rotation about an axis across it, does not count
+    (swing-twist decomposition). Of angles that differ by full turns, the one nearest to `centre` (radians) is told.
     """
-    size = np.linalg.norm(turns, axis=-1, keepdims=True)
-    other_way = turns * (1 - 2 * np.pi / np.maximum(size, 1e-12))
-    direct, around = turns @ axis, other_way @ axis
-    return np.asarray(np.degrees(np.where(np.abs(around - centre) < np.abs(direct - centre), around, direct)))
+    half = np.linalg.norm(turns, axis=-1) / 2
+    twist = 2 * np.arctan2((turns @ axis) * np.sinc(half / np.pi) / 2, np.cos(half))  # sinc(x) = sin(πx) / πx
+    return np.asarray(np.degrees(twist - 2 * np.pi * np.round((twist - centre) / (2 * np.pi))))
 
 
 def deviation(positions: NDArray[np.floating], others: NDArray[np.floating]) -> Float:

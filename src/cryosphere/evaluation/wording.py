@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from cryosphere.evaluation.latents import LatentQuality
+from cryosphere.evaluation.lddt import LocalAgreement
 from cryosphere.evaluation.measures import SMALLEST_RANGE
 from cryosphere.evaluation.overlap import Cover, FoundSegment
+from cryosphere.evaluation.partition import BoundaryOffset, Partition
 from cryosphere.evaluation.results import Agreement, Evaluation
+from cryosphere.evaluation.stereochemistry import CLASH_DISTANCE, LINK_TOLERANCE, Stereochemistry
 
+CANDIDATES_LIMIT = 0.99  # below this, the oracle may be held back by its candidates
 MOST_RANGES = 6  # listed; of more, the first ones
 
 
@@ -23,8 +28,77 @@ def describe(evaluation: Evaluation) -> str:
             "Segments found:",
             *(_segment(segment) for segment in evaluation.segments),
             *(_cover(cover) for cover in evaluation.covers),
+            *([] if evaluation.partition is None else _partition(evaluation.partition)),
+            *([] if evaluation.lddt is None else [_lddt(evaluation.lddt)]),
+            *([] if evaluation.stereochemistry is None else [_stereochemistry(evaluation.stereochemistry)]),
+            *([] if evaluation.latent is None else [_latent(evaluation.latent)]),
         ]
     )
+
+
+def _partition(found: Partition) -> Iterator[str]:
+    bodies = "; ".join(" + ".join("fixed" if s == 0 else str(s) for s in body) for body in found.bodies)
+    many = _counted(len(found.bodies), "body that moves", "bodies that move")
+    text = f"{found.segments_used} of {found.segments_allowed} segments hold residues, in {many} as one to within "
+    text += f"{found.body_tolerance:.1f} Å: {bodies}."
+    if found.adjusted_rand is not None and found.adjusted_rand_bodies is not None:
+        text += (
+            f" Agreement with the domains (adjusted Rand index, 1 is perfect): {found.adjusted_rand:.2f} by segment, "
+            f"{found.adjusted_rand_bodies:.2f} by body."
+        )
+    yield text
+    if found.boundaries:
+        yield (
+            "True boundaries, and residues to the nearest one between bodies: "
+            + ", ".join(map(_offset, found.boundaries))
+            + "."
+        )
+    for domain in found.domains:
+        yield (
+            f"{domain.domain} departs from a rigid body by {domain.misfit:.2f} Å (RMS; true structures "
+            f"{domain.true_misfit:.2f} Å)."
+        )
+
+
+def _offset(offset: BoundaryOffset) -> str:
+    place = f"{offset.chain}:{offset.after}" if offset.chain.strip() else str(offset.after)
+    return f"{place} ({'none in this chain' if offset.nearest_body is None else offset.nearest_body})"
+
+
+def _lddt(found: LocalAgreement) -> str:
+    return (
+        f"Neighbouring residues keep their true distances (lDDT): {found.mean:.3f}; base structure "
+        f"{found.base_mean:.3f} ({found.images} images)."
+    )
+
+
+def _stereochemistry(found: Stereochemistry) -> str:
+    return (
+        f"Clashes (residues under {CLASH_DISTANCE:.0f} Å): {found.clashes:.1f} per structure, true structures "
+        f"{found.true_clashes:.1f}, base structure {found.base_clashes}. Chain links broken by more than "
+        f"{LINK_TOLERANCE:.0f} Å: {found.broken_links:.1f} per structure, true structures "
+        f"{found.true_broken_links:.1f}."
+    )
+
+
+def _latent(found: LatentQuality) -> str:
+    text = f"Latent space: {found.active_dimensions} of {found.dimensions} dimensions in use, "
+    text += f"effective dimension {found.effective_dimension:.1f}"
+    if found.neighbours_kept is not None and found.neighbours_by_chance is not None:
+        text += f"; {found.neighbours_kept:.1%} of the {found.neighbours} nearest are nearest in truth too"
+        text += f" (by chance {found.neighbours_by_chance:.1%})"
+    if found.pose_r2 is not None and found.pose_r2_by_chance is not None:
+        text += f"; it predicts the pose with R² {_plain_zero(found.pose_r2)}"
+        text += f" (by chance {_plain_zero(found.pose_r2_by_chance)}; it should not)"
+    return text + "."
+
+
+def _plain_zero(value: float) -> str:
+    return f"{round(value, 3) + 0.0:.3f}"
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
 
 
 def _segment(segment: FoundSegment) -> str:
@@ -54,6 +128,10 @@ def _agreement(agreement: Agreement) -> str:
     best, there = agreement.oracle_correlation, agreement.correlation_on_oracle_images
     if best is not None and there is not None and not math.isnan(best + there):
         text += f"; on {agreement.oracle_images} images {there:.3f}, where the best possible is {best:.3f}"
+        if agreement.oracle_sd is not None:
+            text += f" ± {agreement.oracle_sd:.3f}"
+        if agreement.oracle_ceiling is not None and agreement.oracle_ceiling < CANDIDATES_LIMIT:
+            text += f" (but no more than {agreement.oracle_ceiling:.3f} with so few candidates)"
     return text + "."
 
 
