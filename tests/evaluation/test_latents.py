@@ -30,9 +30,9 @@ def test_a_latent_that_is_the_truth_keeps_all_neighbours():
 
 def test_a_latent_of_chance_keeps_as_many_as_chance():
     found, chance = neighbours_kept(
-        between(100 * GENERATOR.normal(size=(500, 1))), between(GENERATOR.normal(size=(500, 2))), 25
+        between(1000 * GENERATOR.normal(size=(500, 1))), between(GENERATOR.normal(size=(500, 2))), 25
     )
-    assert chance == pytest.approx(25 / 499)
+    assert chance == pytest.approx(25 / 499, rel=1e-2)  # and now and then another within the tie of 0.001 Å
     assert found == pytest.approx(chance, abs=0.01)  # 500 × 25 draws with p = 0.05: 0.002, one standard deviation
 
 

@@ -80,7 +80,7 @@ def test_a_candidate_stands_for_the_conformations_of_its_group(noisy):
     counts = np.bincount(noisy.truth.conformation_index)
     mean = np.average(noisy.truth.conformations[together], axis=0, weights=counts[together])
     group = found.group[together[0]]
-    assert found.positions[group] == pytest.approx(mean, abs=1e-4)  # float32, some 50 Å
+    assert found.points[group] == pytest.approx(mean, abs=1e-4)  # float32, some 50 Å
     angle = np.average(noisy.truth.parameters[together, 0], weights=counts[together])
     assert found.figure(noisy.truth.parameters[:, 0])[group] == pytest.approx(angle)
     blind = replace(noisy.truth, noise_sd=1e9)
@@ -132,7 +132,7 @@ def test_groups_are_stretches_of_the_angle_of_the_hinge(data, monkeypatch, sampl
 def test_all_conformations_are_candidates_where_they_are_few(data):
     found = find_candidates(data.truth, 100)
     assert found.exact
-    assert found.positions == pytest.approx(data.truth.conformations)
+    assert found.points == pytest.approx(data.truth.conformations)
     assert found.shares == pytest.approx(np.bincount(data.truth.conformation_index) / 100)
 
 
@@ -175,7 +175,7 @@ def test_jitter_does_not_mislead_the_oracle(simulated):
     groups = find_candidates(truth, 40)
     picked = np.sort(generator.permutation(400)[:40])
     nearest = np.abs(angle[:, None] - angle[picked]).argmin(axis=1)
-    as_they_are = replace(groups, positions=truth.conformations[picked], group=nearest)
+    as_they_are = replace(groups, points=truth.conformations[picked], group=nearest)
     assert found(groups) > found(as_they_are)
     assert found(groups) > 0.98
 

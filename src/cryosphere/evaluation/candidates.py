@@ -7,13 +7,19 @@ lies along the motion. A group's mean structure has next to no jitter of its own
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
+from cryosphere.evaluation.true_atoms import AtomsOfBeads
+from cryosphere.simulation.atoms import atom_amplitudes
 from cryosphere.simulation.truth import Truth
+from cryosphere.structures.model import AtomicModel
+
+log = logging.getLogger(__name__)
 
 SAMPLE = 200  # conformations from which the directions of motion are taken
 DIRECTIONS = 10
@@ -28,13 +34,15 @@ class Candidates:
     show it. Conformations that no image shows have no candidate of their own.
     """
 
-    positions: NDArray[np.float32]  # (C, R, 3) Å
+    points: NDArray[np.float32]  # (C, P, 3) Å: beads, or all atoms where the images are made of atoms
+    electrons: NDArray[np.float64]  # (P,) of every point
+    bead: NDArray[np.int64]  # (P,): the residue it belongs to
     group: NDArray[np.int64]  # (K,): which candidate stands for each conformation
     counts: NDArray[np.int64]  # (K,): images that show each conformation
     exact: bool
 
     def __len__(self) -> int:
-        return len(self.positions)
+        return len(self.points)
 
     @property
     def shares(self) -> NDArray[np.float64]:
@@ -47,25 +55,28 @@ class Candidates:
         return np.asarray(total / (self.shares * self.counts.sum()))
 
 
-def find_candidates(truth: Truth, most: int, seed: int = 0) -> Candidates:
+def find_candidates(truth: Truth, most: int, model: AtomicModel | None = None) -> Candidates:
     """Every conformation that images show, or where these are more than `most`, `most` groups of like ones.
 
     Groups are k-means clusters along the main directions of motion, which are taken from at most SAMPLE conformations
-    by the small matrix of their inner products.
+    by the small matrix of their inner products. `model`: needed where the images are made of atoms.
     """
     counts = np.bincount(truth.conformation_index, minlength=len(truth.conformations))
     shown = np.flatnonzero(counts)
     exact = len(shown) <= most
-    labels = np.arange(len(shown)) if exact else _clusters(truth, shown, counts[shown], most, seed)
+    labels = np.arange(len(shown)) if exact else _clusters(truth, shown, counts[shown], most)
     group = np.zeros(len(counts), dtype=np.int64)
     group[shown] = labels
-    positions = _means(truth, shown, labels, counts[shown])
-    return Candidates(positions, group, counts, exact)
+    if truth.density == "atoms":
+        assert model is not None, "atoms cannot be placed without a model"
+        points, electrons, bead = _atoms(truth, model, shown, labels, counts[shown])
+    else:
+        points = _means(truth.conformations, shown, labels, counts[shown])
+        electrons, bead = truth.amplitudes, np.arange(len(truth.amplitudes))
+    return Candidates(points, electrons, bead, group, counts, exact)
 
 
-def _clusters(
-    truth: Truth, shown: NDArray[np.int64], counts: NDArray[np.int64], most: int, seed: int
-) -> NDArray[np.int64]:
+def _clusters(truth: Truth, shown: NDArray[np.int64], counts: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """Labels 0, 1, … without gaps, (shown,)."""
     some = _flat(truth, shown[np.linspace(0, len(shown) - 1, min(len(shown), SAMPLE)).astype(np.int64)])
     mean = some.mean(axis=0)
@@ -75,7 +86,7 @@ def _clusters(
     directions = weights[:, used][:, -DIRECTIONS:].T @ some
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     along = [(_flat(truth, shown[i : i + CHUNK]) - mean) @ directions.T for i in range(0, len(shown), CHUNK)]
-    fitted = KMeans(most, n_init=1, random_state=seed).fit(np.concatenate(along), sample_weight=counts)
+    fitted = KMeans(most, n_init=1, random_state=0).fit(np.concatenate(along), sample_weight=counts)
     return np.unique(fitted.labels_, return_inverse=True)[1].astype(np.int64)
 
 
@@ -83,12 +94,32 @@ def _flat(truth: Truth, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     return truth.conformations[rows].reshape(len(rows), -1).astype(np.float64)
 
 
+def _atoms(
+    truth: Truth,
+    model: AtomicModel,
+    shown: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    counts: NDArray[np.int64],
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.int64]]:
+    """Mean atoms of each group (C, P, 3), their electrons and residues (P,), as the simulation draws them."""
+    if truth.atoms is not None and truth.atoms.shape[1] == len(model.positions):
+        points = _means(truth.atoms, shown, labels, counts)
+    else:
+        log.info("the oracle places atoms by the beads around them: the true atoms were not kept")
+        following = AtomsOfBeads(model)
+        beads = _means(truth.conformations, shown, labels, counts)
+        points = np.stack([following.positions(one).astype(np.float32) for one in beads])
+    electrons = atom_amplitudes(model)
+    seen = np.flatnonzero(electrons)
+    return points[:, seen], electrons[seen], model.atom_bead[seen]
+
+
 def _means(
-    truth: Truth, shown: NDArray[np.int64], labels: NDArray[np.int64], counts: NDArray[np.int64]
+    conformations: NDArray[np.float32], shown: NDArray[np.int64], labels: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Mean structure of each group, (C, R, 3)."""
-    result = np.zeros((int(labels.max()) + 1, *truth.conformations.shape[1:]), dtype=np.float32)
+    """Mean structure of each group, (C, P, 3)."""
+    result = np.zeros((int(labels.max()) + 1, *conformations.shape[1:]), dtype=np.float32)
     for label in range(len(result)):
         members = labels == label
-        result[label] = np.average(truth.conformations[shown[members]], axis=0, weights=counts[members])
+        result[label] = np.average(conformations[shown[members]], axis=0, weights=counts[members])
     return result

@@ -97,7 +97,7 @@ def evaluate(
 
 def _ask_oracle(model: TrainedModel, truth: Truth, images: int, progress: Progress) -> Oracle:
     rows = evenly(len(model.table), images)
-    candidates = find_candidates(truth, ORACLE_CANDIDATES)
+    candidates = find_candidates(truth, ORACLE_CANDIDATES, model.atomic_model)
     return ask_oracle(truth, ImageStacks(model.table), rows, candidates, model.device, progress)
 
 

@@ -31,7 +31,7 @@ from cryosphere.simulation.truth import Truth
 
 PIXELS_READ = 2**22  # at a time
 WORK_AT_ONCE = {"cpu": 2**18, "cuda": 2**26}  # pixels, or bead windows: bounds memory; small pieces suit a CPU's cache
-STILL = 1e-3  # Å; a bead that differs by less between all candidates is projected once for all of them
+STILL = 1e-3  # Å; a bead or atom that differs by less between all candidates is projected once for all of them
 RESAMPLES = 50
 
 Float = NDArray[np.float64]
@@ -129,14 +129,14 @@ class _Scene:
         self.device = device
         self.grid = ImageGrid(truth.box, truth.pixel_size)
         self.projector = SpreadProjector(self.grid, truth.bead_sigma, device)
-        still = np.ptp(candidates.positions, axis=0).max(axis=-1) < STILL
-        self.moving = torch.as_tensor(candidates.positions[:, ~still], dtype=torch.float32, device=device)
-        self.still = torch.as_tensor(candidates.positions[:1, still], dtype=torch.float32, device=device)
+        still = np.ptp(candidates.points, axis=0).max(axis=-1) < STILL
+        self.moving = torch.as_tensor(candidates.points[:, ~still], dtype=torch.float32, device=device)
+        self.still = torch.as_tensor(candidates.points[:1, still], dtype=torch.float32, device=device)
         self.compositions = []
         for present, share in _compositions(truth):
-            amplitudes = torch.as_tensor(truth.amplitudes * present, dtype=torch.float32, device=device)
-            still_too = torch.as_tensor(still, device=device)
-            self.compositions.append((amplitudes[~still_too], amplitudes[still_too], float(np.log(share))))
+            weights = torch.as_tensor(candidates.electrons * present[candidates.bead]).to(self.moving)
+            is_still = torch.as_tensor(still, device=device)
+            self.compositions.append((weights[~is_still], weights[is_still], float(np.log(share))))
         self.weight = parseval_weights(truth.box, device).sqrt() / truth.noise_sd
         load = max(truth.box**2, KERNEL_WIDTH**2 * int((~still).sum()))
         self.at_once = max(1, WORK_AT_ONCE["cpu" if device.type == "cpu" else "cuda"] // load)
