@@ -11,11 +11,13 @@ import torch
 from cryosphere.evaluation import candidates, oracle
 from cryosphere.evaluation.candidates import find_candidates
 from cryosphere.evaluation.oracle import ask_oracle
+from cryosphere.evaluation.true_atoms import AtomsOfBeads
 from cryosphere.imaging.ctf import CtfParameters
 from cryosphere.imaging.formation import particle_images
 from cryosphere.imaging.grid import ImageGrid
 from cryosphere.imaging.projection import ReferenceProjector, SpreadProjector
 from cryosphere.particles.stacks import ImageStacks
+from cryosphere.structures.model import read_model
 
 ROWS = np.arange(40)
 
@@ -30,25 +32,33 @@ def noisy(simulated):
     return simulated(3, count=40, snr=0.02)
 
 
-def literal_posterior(data, stacks, prior):
-    """Explicitly, in double precision: prior times exp(-|y - x|² / 2 s²) for every image y and prediction x."""
+def literal_likelihood(data, stacks, present):
+    """Explicitly, in double precision: exp(-|y - x|² / 2 s²) for every image y and prediction x, up to a constant.
+
+    present (R,): which residues there are; the constant is the sum of squares of the image itself.
+    """
     truth = data.truth
     projector = ReferenceProjector(ImageGrid(truth.box, truth.pixel_size), truth.bead_sigma)
     result = []
     for row in ROWS:
         seen = particle_images(
             torch.as_tensor(truth.conformations, dtype=torch.float64),
-            torch.as_tensor(truth.amplitudes),
+            torch.as_tensor(truth.amplitudes * present),
             torch.as_tensor(truth.rotations[[row] * 3]),
             torch.as_tensor(truth.shifts[[row] * 3]),
             CtfParameters.from_table(data.table[np.array([row] * 3)], dtype=torch.float64),
             projector,
         ).numpy()
         observed = truth.sign * stacks.read(np.array([row]))[0].astype(np.float64)
-        squares = ((observed - seen) ** 2).sum(axis=(1, 2))
-        joint = prior * np.exp(-(squares - squares.min()) / (2 * truth.noise_sd**2))
-        result.append(joint / joint.sum())
+        squares = ((observed - seen) ** 2).sum(axis=(1, 2)) - (observed**2).sum()
+        result.append(np.exp(-squares / (2 * truth.noise_sd**2)))
     return np.array(result)
+
+
+def literal_posterior(data, stacks, prior):
+    """Prior times likelihood, over their sum."""
+    joint = prior * literal_likelihood(data, stacks, np.ones(100))
+    return joint / joint.sum(axis=1, keepdims=True)
 
 
 def test_the_posterior_is_that_of_the_literal_sum_in_double_precision(noisy):
@@ -117,6 +127,37 @@ def test_the_number_of_threads_is_as_before(noisy):
     before = torch.get_num_threads()
     posteriors(noisy.truth, ImageStacks(noisy.table), ROWS[:2])
     assert torch.get_num_threads() == before
+
+
+def test_where_images_lack_residues_the_oracle_is_not_told_which(noisy):
+    """Residues 81-100 are missing in a quarter of the images: both compositions count, by how often they occur."""
+    absent = np.arange(100)[None] >= 80
+    presence = (np.arange(len(ROWS)) % 4 > 0)[:, None]
+    truth = replace(noisy.truth, absent_sets=absent, presence=presence)
+    stacks = Rendered(truth, noisy.table, np.random.default_rng(0))
+    lacking = replace(noisy, truth=truth)
+    joint = 0.75 * literal_likelihood(lacking, stacks, np.ones(100))
+    joint += 0.25 * literal_likelihood(lacking, stacks, ~absent[0])
+    joint *= np.bincount(truth.conformation_index)
+    expected = joint / joint.sum(axis=1, keepdims=True)
+    assert posteriors(truth, stacks) == pytest.approx(expected, abs=5e-3)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_images_made_of_atoms_are_understood_as_such(simulated, kept):
+    """Without noise to speak of; with and without the file of the true atoms."""
+    clear = simulated(3, count=40, snr=100.0, density="atoms")
+    truth, model = clear.truth, read_model(clear.model)
+    atoms = np.stack([AtomsOfBeads(model).positions(one) for one in truth.conformations]).astype(np.float32)
+    found = find_candidates(truth.with_atoms(atoms if kept else None), 100, model)
+    assert found.points.shape[1] > 4 * 100
+    posterior = ask_oracle(truth, ImageStacks(clear.table), ROWS, found).posteriors
+    assert posterior.argmax(axis=1).tolist() == truth.conformation_index.tolist()
+    assert posterior.max(axis=1).min() > 0.999
+    noise = ask_oracle(truth, ImageStacks(clear.table), ROWS, found).log_joint.max(axis=1)
+    pixels = truth.box**2
+    # minus half the noise's sum of squares in units of its variance: 512 ± 23 for 32 × 32 pixels, plus the log prior
+    assert -noise == pytest.approx(np.full(len(ROWS), pixels / 2), rel=0.25)
 
 
 @pytest.mark.parametrize("sample", [200, 7])
@@ -196,7 +237,7 @@ class Rendered:
         projector = SpreadProjector(ImageGrid(truth.box, truth.pixel_size), truth.bead_sigma)
         noiseless = particle_images(
             torch.as_tensor(truth.conformations[truth.conformation_index]),
-            torch.as_tensor(truth.amplitudes, dtype=torch.float32),
+            torch.as_tensor(truth.amplitudes * truth.present(slice(None)), dtype=torch.float32),
             torch.as_tensor(truth.rotations, dtype=torch.float32),
             torch.as_tensor(truth.shifts, dtype=torch.float32),
             CtfParameters.from_table(table),
