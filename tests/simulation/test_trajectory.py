@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import biotite.structure.io.dcd as dcd
 import biotite.structure.io.pdb as pdb
 import biotite.structure.io.xtc as xtc
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from cryosphere.errors import ConfigError, StructureError
 from cryosphere.settings import validate
@@ -156,3 +159,61 @@ def test_models_with_different_atoms_are_refused(protein, tmp_path):
     path.write_text("".join(["MODEL        1\n", *atoms, "ENDMDL\nMODEL        2\n", *atoms[:-1], "ENDMDL\nEND\n"]))
     with pytest.raises(StructureError, match="model 2 has 39 atoms"):
         trajectory_conformations(None, motion(trajectory=path))
+
+
+def test_a_drifting_trajectory_is_superposed_and_the_log_says_how_far_it_drifted(protein, tmp_path, caplog):
+    caplog.set_level("INFO", "cryosphere")
+    frames = bent(protein)
+    turn = Rotation.from_euler("y", 30, degrees=True).as_matrix()
+    drifted = frames.copy()
+    drifted[3] = frames[3] @ turn.T + [7.0, 0, 0]
+    paths = [written(tmp_path / name, f) for name, f in (("a.dcd", frames), ("b.dcd", drifted))]
+    still, superposed = (
+        trajectory_conformations(None, motion(trajectory=p, topology=protein, superpose=True)).positions for p in paths
+    )
+    assert superposed == pytest.approx(still, abs=1e-3)
+    # 30 degrees, give or take the 4 by which a bent frame lies turned without any drift
+    assert re.search(r"b\.dcd: the frames lie turned by up to (2[6-9]|3[0-4])\.\d degrees", caplog.text)
+
+
+def test_frames_can_be_superposed_by_some_residues_only(protein, tmp_path):
+    path = written(tmp_path / "t.dcd", bent(protein))  # chain B rises, chain A stays
+    values = {"trajectory": path, "topology": protein}
+    by_a = trajectory_conformations(None, motion(**values, superpose=[{"chain": "A"}])).positions
+    assert by_a == pytest.approx(bent(protein), abs=1e-3)
+    by_b = trajectory_conformations(None, motion(**values, superpose=[{"chain": "B"}])).positions
+    assert by_b[:, 20:] == pytest.approx(np.repeat(by_b[:1, 20:], 6, axis=0), abs=1e-3)
+
+
+@pytest.mark.parametrize("form", ["list", "file"])
+def test_frames_are_shown_as_often_as_their_weights_say(protein, tmp_path, form):
+    weights = [0, 1, 2, 3, 3, 1]
+    (tmp_path / "w.txt").write_text("\n".join(map(str, weights)))
+    values = {
+        "motion": {
+            "kind": "trajectory",
+            "trajectory": written(tmp_path / "t.dcd", bent(protein)),
+            "topology": protein,
+            "weights": weights if form == "list" else tmp_path / "w.txt",
+        },
+        "images": {"count": 40, "box": 32, "pixel_size": 2.0},
+    }
+    truth = simulate(configuration(values), tmp_path / "out").truth
+    assert np.bincount(truth.conformation_index).tolist() == [0, 4, 8, 12, 12, 4]
+
+
+@pytest.mark.parametrize(
+    ("weights", "says"),
+    [
+        ([1, 2], "2 weights for the 6 frames"),
+        ([0] * 6, "not all 0"),
+        ("words.txt", "cannot read numbers"),
+        ("no.txt", "cannot read numbers"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(protein, tmp_path, weights, says):
+    (tmp_path / "words.txt").write_text("one two three")
+    weights = tmp_path / weights if isinstance(weights, str) else weights
+    path = written(tmp_path / "t.dcd", bent(protein))
+    with pytest.raises(ConfigError, match=says):
+        trajectory_conformations(None, motion(trajectory=path, topology=protein, weights=weights))

@@ -60,8 +60,10 @@ def usable_cell(cell: NDArray[np.floating] | None) -> Array | None:
     if cell is None:
         return None
     vectors = np.asarray(cell, dtype=np.float64)
+    if not np.isfinite(vectors).all():
+        return None
     volume = abs(float(np.linalg.det(vectors)))
     faces = np.linalg.norm(np.cross(np.roll(vectors, -1, axis=0), np.roll(vectors, -2, axis=0)), axis=1)
-    if not np.isfinite(vectors).all() or volume <= 0 or (volume / faces).min() < _SMALLEST_CELL:
+    if volume <= 0 or (volume / faces).min() < _SMALLEST_CELL:
         return None
     return vectors
