@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -15,6 +15,7 @@ from cryosphere.evaluation.candidates import find_candidates
 from cryosphere.evaluation.comparison import compare, evenly, take_sample
 from cryosphere.evaluation.domains import domains_of
 from cryosphere.evaluation.figures import figures_of
+from cryosphere.evaluation.fsc import FscResult, FscSettings, fsc_of_run
 from cryosphere.evaluation.matching import require_same_data
 from cryosphere.evaluation.material import Material
 from cryosphere.evaluation.oracle import Oracle, ask_oracle
@@ -23,7 +24,7 @@ from cryosphere.files import write_text
 from cryosphere.particles.stacks import ImageStacks
 from cryosphere.progress import SILENT, Progress
 from cryosphere.simulation.truth import Truth, load_truth
-from cryosphere.training.trained import TrainedModel
+from cryosphere.training.trained import Latents, TrainedModel
 
 __all__ = ["Agreement", "Evaluation", "PerImage", "evaluate"]
 
@@ -89,7 +90,9 @@ def evaluate(
     compared = compare(model, known, latents.mean, figures, progress)
     sample = take_sample(model, known, latents.mean, counts.structure_images, progress)
     material = Material(model, known, groups, latents, figures, oracle, compared, sample)
-    result, per_image = material.evaluation(), material.per_image()
+    fsc = _compare_volumes(model, known, latents, counts.fsc_images, progress) if counts.fsc_images else None
+    result = replace(material.evaluation(), fsc=None if fsc is None else fsc.summary())
+    per_image = material.per_image()
     per_image.save(model.run.root / "evaluation" / "figures.npz")
     write_text(model.run.evaluation, json.dumps(_plain(asdict(result)), indent=2) + "\n")
     return result
@@ -99,6 +102,10 @@ def _ask_oracle(model: TrainedModel, truth: Truth, images: int, progress: Progre
     rows = evenly(len(model.table), images)
     candidates = find_candidates(truth, ORACLE_CANDIDATES, model.atomic_model)
     return ask_oracle(truth, ImageStacks(model.table), rows, candidates, model.device, progress)
+
+
+def _compare_volumes(model: TrainedModel, truth: Truth, latents: Latents, images: int, progress: Progress) -> FscResult:
+    return fsc_of_run(model, truth, latents.mean, settings=FscSettings(images=images), progress=progress)
 
 
 def _plain(value: Any) -> Any:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cryosphere.evaluation.fsc import FscSummary
 from cryosphere.evaluation.latents import LatentQuality
 from cryosphere.evaluation.lddt import LocalAgreement
 from cryosphere.evaluation.overlap import Cover, FoundSegment
@@ -69,7 +69,7 @@ class Evaluation:
     stereochemistry: Stereochemistry | None = None
     partition: Partition | None = None
     latent: LatentQuality | None = None
-    fsc: Any = None  # FscResult of `cryosphere.evaluation.fsc`
+    fsc: FscSummary | None = None
 
 
 @dataclass(frozen=True)
