@@ -34,6 +34,7 @@ from cryosphere.analysis.report import Origin, render
 from cryosphere.analysis.run import Run
 from cryosphere.analysis.traversal import Clusters, Traversal, cluster, traverse
 from cryosphere.errors import InputError
+from cryosphere.evaluation.page import truth_section
 from cryosphere.progress import SILENT, Progress
 from cryosphere.structures import ModelWriter
 
@@ -90,7 +91,8 @@ def _build(run: Run, folder: Path, settings: AnalysisSettings, progress: Progres
         (folder / "pictures" / picture.name).write_bytes(picture.png)
     files = [p.relative_to(folder).as_posix() for p in sorted(folder.rglob("*")) if p.is_file()]
     files.sort(key=lambda name: (name.count("/"), name))
-    (folder / "report.html").write_text(render(findings, pictures, files, _origin(run)), encoding="utf-8")
+    report = render(findings, pictures, files, _origin(run), truth_section(run.path))
+    (folder / "report.html").write_text(report, encoding="utf-8")
 
 
 @contextlib.contextmanager

@@ -34,15 +34,19 @@ class Origin:
     versions: Mapping[str, str]
 
 
-def render(findings: Findings, pictures: Sequence[Picture], files: Sequence[str], origin: Origin) -> str:
+def render(
+    findings: Findings, pictures: Sequence[Picture], files: Sequence[str], origin: Origin, truth: str = ""
+) -> str:
     """The report as one HTML text: pictures embedded, no script, nothing loaded from elsewhere.
 
-    `files`: what else lies in the folder of the report, relative to it; they are linked.
+    `files`: what else lies in the folder of the report, relative to it; they are linked. `truth`: the section on what
+    `evaluate` found, as HTML.
     """
     head = Head("analysis", origin.run, (origin.model, origin.particles, origin.date))
     parts = [
         _facts(findings),
         "<section><h2>In plain words</h2>" + _summary(findings) + _doubts(findings) + "</section>",
+        truth,
         "<section><h2>Segments</h2>" + _segment_table(findings) + _geometry(findings) + "</section>",
         "<section><h2>Pictures</h2>" + "".join(map(figure, pictures)) + "</section>",
         "<section><h2>Files</h2>" + _file_list(files) + "</section>",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,12 +20,17 @@ from cryosphere.evaluation.fsc import FscResult, FscSettings, fsc_of_run
 from cryosphere.evaluation.matching import require_same_data
 from cryosphere.evaluation.material import Material
 from cryosphere.evaluation.oracle import Oracle, ask_oracle
+from cryosphere.evaluation.overlap import assign
+from cryosphere.evaluation.page import write_page
+from cryosphere.evaluation.pictures.chains import Strips
 from cryosphere.evaluation.results import Agreement, Evaluation, PerImage
 from cryosphere.files import write_text
 from cryosphere.particles.stacks import ImageStacks
 from cryosphere.progress import SILENT, Progress
 from cryosphere.simulation.truth import Truth, load_truth
 from cryosphere.training.trained import Latents, TrainedModel
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Agreement", "Evaluation", "PerImage", "evaluate"]
 
@@ -95,6 +101,9 @@ def evaluate(
     per_image = material.per_image()
     per_image.save(model.run.root / "evaluation" / "figures.npz")
     write_text(model.run.evaluation, json.dumps(_plain(asdict(result)), indent=2) + "\n")
+    beads, assignment = model.atomic_model.beads, assign(model.membership())
+    page = write_page(model.run.root, result, per_image, fsc, Strips.of(beads, groups, assignment, model.segment_count))
+    log.info("pictures and page: %s", page)
     return result
 
 

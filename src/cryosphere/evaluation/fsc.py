@@ -66,6 +66,7 @@ class FscSummary:
     base_beads: FscFigures  # of the base structure: what no motion would give
     atoms: FscFigures | None
     base_atoms: FscFigures | None
+    true_atoms_known: bool  # False: they follow the true beads
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class FscResult:
     base_beads: FscCurves
     atoms: FscCurves | None
     base_atoms: FscCurves | None
+    true_atoms_known: bool = False  # False: they follow the true beads
 
     def summary(self) -> FscSummary:
         """The figures for evaluation.json."""
@@ -93,6 +95,7 @@ class FscResult:
             base_beads=_in_brief(self.base_beads),
             atoms=None if self.atoms is None else _in_brief(self.atoms),
             base_atoms=None if self.base_atoms is None else _in_brief(self.base_atoms),
+            true_atoms_known=self.true_atoms_known,
         )
 
 
@@ -116,9 +119,9 @@ def fsc_of_run(
     """Compare volumes of predicted and true structures, of beads and of all atoms, for images spread over the set.
 
     Volumes of beads are computed in double precision: their Gaussians leave little of the highest frequencies. Blur
-    alike in both volumes hardly changes a Fourier shell correlation, so no resolution is chosen. True atoms are those
-    of the run's model, moved with the true beads around them. Residues that an image lacks are missing in its true
-    volume only.
+    alike in both volumes hardly changes a Fourier shell correlation, so no resolution is chosen. Where the simulation
+    did not keep the true atoms, those of the run's model are moved with the true beads around them. Residues that an
+    image lacks are missing in its true volume only.
 
     Args:
         model: The run.
@@ -144,7 +147,12 @@ def fsc_of_run(
         of_atoms = _of_atoms(model, truth, rows, chosen, grid)
         atoms, base_atoms = compare.all("comparing volumes of all atoms", of_atoms)
     frequencies = shell_frequencies((box - 1) // 2 + 1, box, grid.pixel_size).numpy()
-    return FscResult(rows, grid, frequencies, beads, base_beads, atoms, base_atoms)
+    known = settings.all_atoms and _knows_atoms(model, truth)
+    return FscResult(rows, grid, frequencies, beads, base_beads, atoms, base_atoms, known)
+
+
+def _knows_atoms(model: TrainedModel, truth: Truth) -> bool:
+    return truth.atoms is not None and truth.atoms.shape[1] == len(model.atomic_model.positions)
 
 
 Volumes = Iterator[tuple[Tensor, Tensor, Tensor]]
@@ -172,7 +180,8 @@ def _of_beads(
 def _of_atoms(
     model: TrainedModel, truth: Truth, rows: NDArray[np.int64], latents: NDArray[np.floating], grid: ImageGrid
 ) -> Volumes:
-    density, following = AtomDensity(model.atomic_model, grid), AtomsOfBeads(model.atomic_model)
+    density = AtomDensity(model.atomic_model, grid)
+    following = None if _knows_atoms(model, truth) else AtomsOfBeads(model.atomic_model)
 
     def volume(positions: NDArray[np.floating], held: NDArray[np.bool_] | None = None) -> Tensor:
         atoms_held = None if held is None else held[model.atomic_model.atom_bead]
@@ -182,7 +191,11 @@ def _of_atoms(
     present = truth.present(rows)
     for row, latent, held in zip(rows, latents, present, strict=True):
         predicted = model.atom_positions(latent[None])[0]
-        true = following.positions(truth.positions(np.array([row]))[0])
+        of_image = np.array([row])
+        if following is None:
+            true: NDArray[np.floating] = truth.atom_positions(of_image)[0]
+        else:
+            true = following.positions(truth.positions(of_image)[0])
         yield volume(predicted), volume(true, held), base
 
 

@@ -14,9 +14,13 @@ from cryosphere.evaluation.measures import aligned_deviation
 from cryosphere.evaluation.overlap import boundary_rows
 from cryosphere.geometry.rigid_bodies import rigid_bodies
 from cryosphere.structures.beads import Beads
+from cryosphere.structures.ranges import POLYMER_KINDS
 
 NOT_EMPTY = 0.5  # residues' worth of membership from which a segment counts as used
 ONE_BODY = 0.5  # pixels (RMS) that segments may move against each other and still count as one body
+SHORTEST = (
+    3  # residues; what is cut off by a true boundary is no domain's part if it is shorter, such as a last residue
+)
 PERCENTILES = (5.0, 95.0)  # of the latents along each principal component: the ends that structures are compared at
 COMPONENTS = 3
 SHARE_OF_COMPONENT = 0.01  # of the variance, for components after the first
@@ -134,11 +138,23 @@ def _offsets(
 ) -> list[BoundaryOffset]:
     found = []
     changes = [boundary_rows(beads, x) for x in (segments, bodies)]
-    for row in boundary_rows(beads, labels).tolist():
+    for row in _firm(beads, labels, boundary_rows(beads, labels)):
         same = [rows[beads.chain[rows] == beads.chain[row]] for rows in changes]
         nearest = [int(np.abs(rows - row).min()) if len(rows) else None for rows in same]
         found.append(BoundaryOffset(str(beads.chain[row]), int(beads.number[row]), nearest[0], nearest[1]))
     return found
+
+
+def _firm(beads: Beads, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> list[int]:
+    """The boundaries that have a stretch of SHORTEST residues of one chain and domain on either side."""
+    polymer = np.flatnonzero(np.isin(beads.kind, POLYMER_KINDS))
+    firm = []
+    for place, row in zip(np.searchsorted(polymer, rows).tolist(), rows.tolist(), strict=True):
+        sides = polymer[max(0, place - SHORTEST + 1) : place + 1], polymer[place + 1 : place + 1 + SHORTEST]
+        alike = [len(np.unique(labels[s])) == 1 and len(np.unique(beads.chain[s])) == 1 for s in sides]
+        if all(alike) and min(map(len, sides)) == SHORTEST:
+            firm.append(row)
+    return firm
 
 
 def _rigidity(learned: Learned, body: NDArray[np.int64], domain: Domain, base: NDArray[np.floating]) -> Rigidity:

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from cryosphere.structures.beads import Beads
-from cryosphere.structures.neighbours import close_pairs
 
 CLASH_DISTANCE = 4.0  # Å between residues that do not follow each other in the chain; the paper's figure 7
 LINK_TOLERANCE = 1.0  # Å by which the distance of bonded residues may differ from the base structure's
-RESIDUES_AT_ONCE = 2**18
 
 
 @dataclass(frozen=True)
@@ -38,16 +36,13 @@ def clashes(positions: NDArray[np.floating], bonded: NDArray[np.int64]) -> NDArr
 
     positions (n, R, 3) Å, bonded (P, 2) bead indices.
     """
-    count, residues = positions.shape[:2]
-    bonds = np.sort(bonded[:, 0] * residues + bonded[:, 1])
-    result = []
-    step = max(1, RESIDUES_AT_ONCE // max(residues, 1))
-    for start in range(0, count, step):
-        piece = torch.as_tensor(np.ascontiguousarray(positions[start : start + step]))
-        image, first, second = (x.numpy() for x in close_pairs(piece, CLASH_DISTANCE))
-        apart = ~np.isin(first * residues + second, bonds)
-        result.append(np.bincount(image[apart], minlength=len(piece)))
-    return np.concatenate(result).astype(np.int64) if result else np.zeros(0, dtype=np.int64)
+    residues = positions.shape[1]
+    bonds = np.sort(bonded, axis=1) @ [residues, 1]
+    result = np.zeros(len(positions), dtype=np.int64)
+    for i, structure in enumerate(positions):
+        pairs = cKDTree(structure).query_pairs(CLASH_DISTANCE, output_type="ndarray")
+        result[i] = np.count_nonzero(~np.isin(np.sort(pairs, axis=1) @ [residues, 1], bonds))
+    return result
 
 
 def broken_links(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from cryosphere.evaluation.fsc import FscSummary
 from cryosphere.evaluation.latents import LatentQuality
 from cryosphere.evaluation.lddt import LocalAgreement
 from cryosphere.evaluation.measures import SMALLEST_RANGE
@@ -31,6 +32,7 @@ def describe(evaluation: Evaluation) -> str:
             *([] if evaluation.partition is None else _partition(evaluation.partition)),
             *([] if evaluation.lddt is None else [_lddt(evaluation.lddt)]),
             *([] if evaluation.stereochemistry is None else [_stereochemistry(evaluation.stereochemistry)]),
+            *([] if evaluation.fsc is None else _volumes(evaluation.fsc)),
             *([] if evaluation.latent is None else [_latent(evaluation.latent)]),
         ]
     )
@@ -81,6 +83,17 @@ def _stereochemistry(found: Stereochemistry) -> str:
     )
 
 
+def _volumes(found: FscSummary) -> Iterator[str]:
+    kinds = (("beads", found.beads, found.base_beads), ("all atoms", found.atoms, found.base_atoms))
+    for name, predicted, base in kinds:
+        if predicted is not None and base is not None:
+            yield (
+                f"Volumes of {name} agree with the true ones (FSC 0.5) to {predicted.at_half:.1f} Å, base structure "
+                f"{base.at_half:.1f} Å; area under the curve {predicted.area:.3f}, base structure {base.area:.3f}, at "
+                f"most {found.highest_area:.3f} ({found.images} images)."
+            )
+
+
 def _latent(found: LatentQuality) -> str:
     text = f"Latent space: {found.active_dimensions} of {found.dimensions} dimensions in use, "
     text += f"effective dimension {found.effective_dimension:.1f}"
@@ -129,7 +142,7 @@ def _agreement(agreement: Agreement) -> str:
     if best is not None and there is not None and not math.isnan(best + there):
         text += f"; on {agreement.oracle_images} images {there:.3f}, where the best possible is {best:.3f}"
         if agreement.oracle_sd is not None:
-            text += f" ± {agreement.oracle_sd:.3f}"
+            text += f" ± {agreement.oracle_sd:.{3 if agreement.oracle_sd >= 1e-3 else 4}f}"
         if agreement.oracle_ceiling is not None and agreement.oracle_ceiling < CANDIDATES_LIMIT:
             text += f" (but no more than {agreement.oracle_ceiling:.3f} with so few candidates)"
     return text + "."

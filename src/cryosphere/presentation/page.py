@@ -54,6 +54,9 @@ summary{cursor:pointer;margin-bottom:8px}
 """
 
 
+WIDE, NARROW = 1600, 1300  # pixels of a picture across the whole page, and below which it takes a part of it
+
+
 @dataclass(frozen=True)
 class Picture:
     """A PNG file's content with what the reader should know about it."""
@@ -91,10 +94,12 @@ def facts(items: Sequence[tuple[str, str]]) -> str:
 
 
 def figure(picture: Picture) -> str:
-    """A picture within the page, with title and caption."""
+    """A picture within the page, with title and caption. Narrow ones are as magnified as those of the page's width."""
     data = base64.b64encode(picture.png).decode("ascii")
+    pixels = int.from_bytes(picture.png[16:20], "big")  # a PNG file says its width there
+    narrow = f" style='width:{100 * pixels / WIDE:.0f}%'" if 0 < pixels < NARROW else ""
     return (
-        f"<figure><h3>{escape(picture.title)}</h3><img alt='{escape(picture.title, quote=True)}' "
+        f"<figure><h3>{escape(picture.title)}</h3><img{narrow} alt='{escape(picture.title, quote=True)}' "
         f"src='data:image/png;base64,{data}'><figcaption>{escape(picture.caption)}</figcaption></figure>"
     )
 

@@ -1,0 +1,127 @@
+"""What an evaluation means, in sentences: what was possible, what was reached, what failed."""
+
+from __future__ import annotations
+
+import math
+
+from cryosphere.evaluation.results import Agreement, Evaluation
+
+NEAR = 0.95  # of the oracle's correlation: as good as possible
+SHORT = 0.85  # below this share of it, a figure counts as missed
+RANGE = 0.7  # predicted range below this share of the true one: the motion is too small
+CLASHES = 1.0  # per structure, more than in the true structures
+TORN = 0.05  # share of structures with broken links
+POSE = 0.05  # R² above chance from which the latent knows the pose
+SAME_PARTS = 0.8  # adjusted Rand index of bodies and domains
+OFFSET = 5  # residues
+
+
+def ratio(agreement: Agreement) -> float | None:
+    """Correlation reached over the correlation possible, on the same images; None where either is unknown."""
+    best, there = agreement.oracle_correlation, agreement.correlation_on_oracle_images
+    if best is None or there is None or not math.isfinite(best + there) or best <= 0:
+        return None
+    return there / best
+
+
+def failures(evaluation: Evaluation) -> list[str]:
+    """What went wrong, most serious first; empty where nothing stands out."""
+    return [
+        *_about_motion(evaluation),
+        *(sentence for one in evaluation.agreements for sentence in _about_figure(one)),
+        *_about_structures(evaluation),
+        *_about_segments(evaluation),
+        *_about_latent(evaluation),
+    ]
+
+
+def _about_motion(evaluation: Evaluation) -> list[str]:
+    if evaluation.deviation < evaluation.base_deviation:
+        return []
+    return [
+        f"Structures are no nearer to the truth ({evaluation.deviation:.2f} Å) than the base structure that never "
+        f"moves ({evaluation.base_deviation:.2f} Å): the run has learned nothing useful, or something wrong."
+    ]
+
+
+def _about_figure(agreement: Agreement) -> list[str]:
+    found = []
+    width, true_width = (high - low for low, high in (agreement.predicted_range, agreement.true_range))
+    moves = true_width > 1e-3
+    share = ratio(agreement)
+    if moves and not math.isfinite(agreement.correlation):
+        return [f"{agreement.name}: it varies in truth, but not in the predicted structures."]
+    if share is not None and share < SHORT:
+        found.append(
+            f"{agreement.name}: correlation {agreement.correlation_on_oracle_images:.3f}, {100 * share:.0f} % of the "
+            f"{agreement.oracle_correlation:.3f} that was possible."
+        )
+    if moves and width < RANGE * true_width:
+        found.append(
+            f"{agreement.name}: the motion is too small; the predicted range spans {100 * width / true_width:.0f} % of "
+            "the true one."
+        )
+    if moves and width * RANGE > true_width:
+        found.append(
+            f"{agreement.name}: the motion is too large; the predicted range spans {width / true_width:.1f} times the "
+            "true one."
+        )
+    return found
+
+
+def _about_structures(evaluation: Evaluation) -> list[str]:
+    found = []
+    local, chemistry, fsc = evaluation.lddt, evaluation.stereochemistry, evaluation.fsc
+    if local is not None and local.mean < local.base_mean:
+        found.append(
+            f"Distances between neighbouring residues are kept less well than in the base structure (lDDT "
+            f"{local.mean:.3f} against {local.base_mean:.3f}): rigid segments cannot follow what changes inside "
+            "domains, or cut where nothing bends."
+        )
+    if chemistry is not None and chemistry.clashes > chemistry.true_clashes + CLASHES:
+        found.append(
+            f"{chemistry.clashes:.1f} pairs of residues clash per structure, against {chemistry.true_clashes:.1f} in "
+            "the true ones; `loss.clash` in training keeps them apart."
+        )
+    if chemistry is not None and chemistry.structures_with_broken_links > TORN:
+        found.append(
+            f"In {100 * chemistry.structures_with_broken_links:.0f} % of the structures a chain is torn; "
+            "`loss.continuity` in training holds it together."
+        )
+    if fsc is not None and fsc.beads.area <= fsc.base_beads.area:
+        found.append("As volumes, predicted structures are no nearer to the true ones than the base structure is.")
+    return found
+
+
+def _about_segments(evaluation: Evaluation) -> list[str]:
+    parts = evaluation.partition
+    if parts is None:
+        return []
+    found = []
+    if parts.adjusted_rand_bodies is not None and parts.adjusted_rand_bodies < SAME_PARTS:
+        found.append(
+            "The parts that move as one are not the true domains (adjusted Rand index "
+            f"{parts.adjusted_rand_bodies:.2f}, 1 is perfect)."
+        )
+    missed = [one for one in parts.boundaries if one.nearest_body is None or one.nearest_body > OFFSET]
+    if missed:
+        places = ", ".join(f"{one.chain}:{one.after}".removeprefix(":").strip() for one in missed)
+        many = "A true boundary lies" if len(missed) == 1 else f"{len(missed)} true boundaries lie"
+        found.append(f"{many} more than {OFFSET} residues from where the chain was found to bend: after {places}.")
+    return found
+
+
+def _about_latent(evaluation: Evaluation) -> list[str]:
+    latent = evaluation.latent
+    if latent is None:
+        return []
+    found = []
+    if latent.active_dimensions == 0:
+        found.append("The latent has collapsed: no dimension of it tells images apart.")
+    for r2, chance, what in (
+        (latent.pose_r2, latent.pose_r2_by_chance, "pose"),
+        (latent.view_r2, latent.view_r2_by_chance, "viewing direction"),
+    ):
+        if r2 is not None and r2 > max(chance or 0.0, 0.0) + POSE:
+            found.append(f"The latent encodes the {what} (R² {r2:.2f}), which it must not.")
+    return found

@@ -1,0 +1,109 @@
+"""The pictures of an evaluation, with what the reader should know about each."""
+
+from __future__ import annotations
+
+from cryosphere.evaluation.fsc import FscResult
+from cryosphere.evaluation.pictures.agreement import MOST_FIGURES, distributions, predicted_against_true
+from cryosphere.evaluation.pictures.chains import MOST_CHAINS, Strips, domains_above_segments
+from cryosphere.evaluation.pictures.latents import latents_by_truth
+from cryosphere.evaluation.pictures.structures import defects, deviations, shell_correlations
+from cryosphere.evaluation.results import Evaluation, PerImage
+from cryosphere.presentation.page import Picture
+from cryosphere.presentation.style import png
+
+
+def draw_pictures(
+    evaluation: Evaluation, per_image: PerImage, fsc: FscResult | None = None, strips: Strips | None = None
+) -> list[Picture]:
+    """All pictures of an evaluation, in the order of its page; those without material are left out."""
+    made = [
+        _scatter(evaluation, per_image),
+        _distributions(per_image),
+        None if strips is None else _chains(strips),
+        _deviations(per_image),
+        None if fsc is None else _volumes(fsc),
+        _defects(per_image),
+        _latents(per_image),
+    ]
+    return [picture for picture in made if picture is not None]
+
+
+def _more(per_image: PerImage) -> str:
+    left_out = len(per_image.names) - MOST_FIGURES
+    return f" {left_out} more are in evaluation.json." if left_out > 0 else ""
+
+
+def _scatter(evaluation: Evaluation, per_image: PerImage) -> Picture:
+    return Picture(
+        "predicted_against_true.png",
+        "Predicted against true",
+        "Every image's predicted structure against its true one; on the dashed line they agree. r: correlation over "
+        "all images; possible: that of the oracle, which knows the true conformations, the poses and the noise and "
+        "lacks only which conformation an image shows. Cross: the base structure." + _more(per_image),
+        png(predicted_against_true(per_image, evaluation.agreements)),
+    )
+
+
+def _distributions(per_image: PerImage) -> Picture:
+    return Picture(
+        "distributions.png",
+        "How the images are distributed",
+        "Shares of the images, in truth (filled), as predicted, and as the oracle finds them. Noise draws estimates "
+        "towards what is common, so the oracle's distribution is narrower than the true one, too." + _more(per_image),
+        png(distributions(per_image)),
+    )
+
+
+def _chains(strips: Strips) -> Picture:
+    left_out = len({*strips.chain.tolist()}) - MOST_CHAINS
+    note = f" The first {MOST_CHAINS} chains are shown." if left_out > 0 else ""
+    return Picture(
+        "segments.png",
+        "True domains and learned segments",
+        "Along the residues of each chain: the domains measured between, and the segment each residue belongs to most. "
+        "Segments may cut a domain into parts that move alike; the table tells which do." + note,
+        png(domains_above_segments(strips)),
+    )
+
+
+def _deviations(per_image: PerImage) -> Picture:
+    return Picture(
+        "deviations.png",
+        "How far structures are from the true ones",
+        "Root mean square distance of residues to their true places, where the structures lie and after the best "
+        "superposition, and the share of distances between neighbours (within 15 Å) that are kept (lDDT); beside them "
+        "the base structure, which is what no motion at all would give.",
+        png(deviations(per_image)),
+    )
+
+
+def _volumes(fsc: FscResult) -> Picture:
+    atoms = "" if fsc.atoms is None else " All atoms: with electron scattering factors; true atoms follow true beads."
+    return Picture(
+        "volumes.png",
+        "Structures as volumes",
+        f"Fourier shell correlation with the volume of the true structure, mean ± standard deviation over "
+        f"{len(fsc.rows)} images spread over the data set, box {fsc.grid.box}, {fsc.grid.pixel_size:.3g} Å per voxel."
+        + atoms,
+        png(shell_correlations(fsc)),
+    )
+
+
+def _defects(per_image: PerImage) -> Picture:
+    return Picture(
+        "defects.png",
+        "Clashes and broken links",
+        f"In {len(per_image.structure_rows):,} structures: pairs of residues under 4 Å apart that are not bonded "
+        "(figure 7 of the paper), and chain links more than 1 Å longer or shorter than in the base structure.",
+        png(defects(per_image)),
+    )
+
+
+def _latents(per_image: PerImage) -> Picture:
+    return Picture(
+        "latents.png",
+        "Latent space and the truth",
+        "Every image's latent along its main directions (or against the true value, where one direction has all but "
+        "one per cent of the variance), coloured by the true value: colours in order mean that neighbours are alike.",
+        png(latents_by_truth(per_image)),
+    )
