@@ -64,6 +64,13 @@ def test_a_boundary_is_as_far_off_as_along_the_chain():
     assert found.boundaries[0].nearest_segment == 3
 
 
+@pytest.mark.parametrize(("left_over", "counted"), [(1, 1), (2, 1), (3, 2)])
+def test_a_last_residue_or_two_left_to_another_domain_make_no_boundary(left_over, counted):
+    top = (TRUE == 1) & (np.arange(COUNT) < COUNT - left_over)
+    found = partition(learned(TRUE.copy()), [Domain("TOP", top), Domain("CORE", ~top)], BASE)
+    assert [one.after for one in found.boundaries] == [60, COUNT - left_over][:counted]
+
+
 def test_without_a_cut_there_is_no_nearest_boundary():
     found = partition(learned(np.zeros(COUNT, dtype=np.int64)), DOMAINS, BASE)
     assert (found.boundaries[0].nearest_segment, found.boundaries[0].nearest_body) == (None, None)
