@@ -101,8 +101,8 @@ def evaluate(
     per_image = material.per_image()
     per_image.save(model.run.root / "evaluation" / "figures.npz")
     write_text(model.run.evaluation, json.dumps(_plain(asdict(result)), indent=2) + "\n")
-    beads, assignment = model.atomic_model.beads, assign(model.membership())
-    page = write_page(model.run.root, result, per_image, fsc, Strips.of(beads, groups, assignment, model.segment_count))
+    strips = Strips.of(model.atomic_model.beads, groups, assign(model.membership()), model.segment_count)
+    page = write_page(model.run.root, result, per_image, fsc, strips, progress)
     log.info("pictures and page: %s", page)
     return result
 

@@ -18,6 +18,7 @@ from cryosphere.evaluation.results import Agreement, Evaluation, PerImage
 from cryosphere.evaluation.wording import describe
 from cryosphere.files import replacing, write_text
 from cryosphere.presentation.page import Head, counted, facts, figure, page, words
+from cryosphere.progress import SILENT, Progress
 
 PAGE = Path("evaluation") / "evaluation.html"  # within the run directory
 REPORT = Path("analysis") / "report.html"
@@ -26,7 +27,12 @@ MOST_LISTED = 6
 
 
 def write_page(
-    root: Path, evaluation: Evaluation, per_image: PerImage, fsc: FscResult | None = None, strips: Strips | None = None
+    root: Path,
+    evaluation: Evaluation,
+    per_image: PerImage,
+    fsc: FscResult | None = None,
+    strips: Strips | None = None,
+    progress: Progress = SILENT,
 ) -> Path:
     """Write RUN/evaluation/evaluation.html, its pictures beside it as PNG files, and link it from an existing report.
 
@@ -35,7 +41,7 @@ def write_page(
     """
     folder = root / PAGE.parent
     folder.mkdir(exist_ok=True)
-    pictures = draw_pictures(evaluation, per_image, fsc, strips)
+    pictures = draw_pictures(evaluation, per_image, fsc, strips, progress)
     for picture in pictures:
         with replacing(folder / picture.name) as temporary:
             temporary.write_bytes(picture.png)

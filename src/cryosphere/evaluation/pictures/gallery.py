@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from cryosphere.evaluation.fsc import FscResult
 from cryosphere.evaluation.pictures.agreement import MOST_FIGURES, distributions, predicted_against_true
 from cryosphere.evaluation.pictures.chains import MOST_CHAINS, Strips, domains_above_segments
@@ -10,22 +13,33 @@ from cryosphere.evaluation.pictures.structures import defects, deviations, shell
 from cryosphere.evaluation.results import Evaluation, PerImage
 from cryosphere.presentation.page import Picture
 from cryosphere.presentation.style import png
+from cryosphere.progress import SILENT, Progress
 
 
 def draw_pictures(
-    evaluation: Evaluation, per_image: PerImage, fsc: FscResult | None = None, strips: Strips | None = None
+    evaluation: Evaluation,
+    per_image: PerImage,
+    fsc: FscResult | None = None,
+    strips: Strips | None = None,
+    progress: Progress = SILENT,
 ) -> list[Picture]:
     """All pictures of an evaluation, in the order of its page; those without material are left out."""
-    made = [
-        _scatter(evaluation, per_image),
-        _distributions(per_image),
-        None if strips is None else _chains(strips),
-        _deviations(per_image),
-        None if fsc is None else _volumes(fsc),
-        _defects(per_image),
-        _latents(per_image),
+    drawings: list[Callable[[], Picture] | None] = [
+        lambda: _scatter(evaluation, per_image),
+        lambda: _distributions(per_image),
+        None if strips is None else partial(_chains, strips),
+        lambda: _deviations(per_image),
+        None if fsc is None else partial(_volumes, fsc),
+        lambda: _defects(per_image),
+        lambda: _latents(per_image),
     ]
-    return [picture for picture in made if picture is not None]
+    wanted = [draw for draw in drawings if draw is not None]
+    pictures = []
+    with progress.track(len(wanted), "drawing pictures") as advance:
+        for draw in wanted:
+            pictures.append(draw())
+            advance(1)
+    return pictures
 
 
 def _more(per_image: PerImage) -> str:
