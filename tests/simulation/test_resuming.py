@@ -128,6 +128,33 @@ def test_a_killed_simulation_never_looks_complete_and_the_next_one_goes_on(prote
     same_bytes(out, uninterrupted)
 
 
+def test_stopped_after_the_last_image_it_makes_none_again(protein, tmp_path, uninterrupted, monkeypatch):
+    from cryosphere.simulation import simulate as module
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(module, "write_star", stop)
+        simulate(hinge_config(protein), tmp_path / "out")
+    listener = Listener()
+    simulate(hinge_config(protein), tmp_path / "out", progress=listener)
+    assert listener.steps == []
+    same_bytes(tmp_path / "out", uninterrupted)
+
+
+def test_stopped_before_the_first_image_it_leaves_nothing(protein, tmp_path, monkeypatch):
+    from cryosphere.simulation import simulate as module
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "Camera", stop)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(hinge_config(protein), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_wrong_input_found_late_leaves_nothing(tmp_path):
     with pytest.raises(StructureError), workshop(tmp_path / "out", "mark") as folder:
         (folder / "half").write_text("")

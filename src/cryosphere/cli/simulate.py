@@ -17,10 +17,12 @@ def simulate(
 ) -> None:
     """Simulate images of a protein whose motion is known.
 
-    Writes particles.star, particles.mrcs, model.cif, truth.npz and the configuration as used.
+    Writes particles.star, particles.mrcs, model.cif, truth.npz and the configuration as used. When it is stopped, the
+    same command goes on from the images made so far.
 
     Args:
-        config: What to simulate, in YAML: model, motion, images, CTF, noise (see the documentation's simulation page).
+        config: What to simulate, in YAML: motion (hinge, trajectory, way between two structures), jitter, residues that
+            some images lack, images, microscopes, CTF, errors of the poses (see the documentation's simulation page).
         outdir: Folder for the results; made where it does not exist.
         seed: Overrides the configuration's seed.
         overwrite: Replace a simulation that already lies in the output folder.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from cryosphere.errors import ConfigError
 from cryosphere.simulation.conformations import select_beads
 from cryosphere.simulation.motion_config import AbsentResidues
 from cryosphere.structures.beads import Beads
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ def draw_composition(
         sets[number] = select_beads(beads, part.residues)
         lacking = generator.permutation(images)[: round(part.fraction * images)]
         presence[lacking, number] = False
+        log.info("absent: %d of %d images lack %d residues", len(lacking), images, sets[number].sum())
     if len(absent) and sets.any(axis=0).all():
         raise ConfigError("absent: together the sets name all residues of the model; some must be in every image")
     return Composition(sets, presence)

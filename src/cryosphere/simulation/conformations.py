@@ -18,6 +18,8 @@ from cryosphere.structures.model import AtomicModel
 
 log = logging.getLogger(__name__)
 
+_AT_ONCE = 256  # conformations in double precision
+
 
 @dataclass(frozen=True)
 class Conformations:
@@ -39,7 +41,10 @@ class Conformations:
     def centred(self) -> Conformations:
         """All of it moved so that the mean of the base structure's beads is the origin."""
         offset = -self.model.beads.positions.mean(axis=0)
-        moved = (self.positions + offset).astype(np.float32)
+        moved = np.empty_like(self.positions)
+        for start in range(0, len(moved), _AT_ONCE):
+            rows = slice(start, start + _AT_ONCE)
+            moved[rows] = self.positions[rows] + offset
         return replace(self, model=self.model.translated(offset), positions=moved)
 
     def repeated(self, count: int) -> Conformations:

@@ -13,6 +13,8 @@ from cryosphere.simulation.populations import drawn_mixture
 from cryosphere.structures.beads import Beads
 from cryosphere.structures.model import AtomicModel
 
+_AT_ONCE = 256  # conformations in double precision
+
 
 def hinge_conformations(
     model: AtomicModel, motion: HingeMotion, count: int, generator: np.random.Generator
@@ -33,7 +35,9 @@ def hinge_conformations(
         moving = labels == number
         pivot = _pivot(beads, moving, part, number)
         axis, turned_by = np.asarray(part.axis), part.scale * angles
-        positions[:, moving] = turned(beads.positions[moving], axis, pivot, turned_by)
+        for start in range(0, len(angles), _AT_ONCE):
+            rows = slice(start, start + _AT_ONCE)
+            positions[rows, moving] = turned(beads.positions[moving], axis, pivot, turned_by[rows])
         turns[:, number] = rotations_about(axis, turned_by)
     shares = motion.angles.weights if isinstance(motion.angles, DiscreteAngles) else None
     return Conformations(

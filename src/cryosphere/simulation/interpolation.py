@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
+_AT_ONCE = 256  # conformations in double precision
+
 
 def interpolated_conformations(
     motion: InterpolationMotion, count: int, generator: np.random.Generator
@@ -48,7 +50,9 @@ def interpolated_conformations(
     turns = np.tile(np.eye(3), (len(fractions), int(labels.max()) + 1, 1, 1))
     for label in np.unique(labels):
         inside = labels == label
-        positions[:, inside], turns[:, label] = _along(start[inside], end[inside], fractions)
+        for begin in range(0, len(fractions), _AT_ONCE):
+            rows = slice(begin, begin + _AT_ONCE)
+            positions[rows, inside], turns[rows, label] = _along(start[inside], end[inside], fractions[rows])
     shares = motion.states.weights if isinstance(motion.states, DiscreteStates) else None
     return Conformations(
         model=model,

@@ -17,6 +17,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh, splu
 from scipy.spatial import cKDTree
 
 from cryosphere.errors import ConfigError
+from cryosphere.progress import SILENT, Progress
 from cryosphere.simulation.conformations import Conformations
 from cryosphere.simulation.motion_config import JitterSettings
 
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 Array = NDArray[np.float64]
 
 MOST_BEADS = 5000
+_MANY_BEADS = 2500
 _RIGID = 6  # motions of the whole that stretch nothing
 _SHIFT = 1e-4  # makes the Hessian invertible; small beside the softest internal modes (about 0.1 of a spring)
 _ZERO = 1e-7  # of a spring's strength: an eigenvalue below it belongs to a motion that stretches nothing
@@ -39,7 +41,12 @@ class ElasticModes:
     shapes: Array  # (M, R, 3), orthonormal
 
 
-def jittered(conformations: Conformations, settings: JitterSettings, generator: np.random.Generator) -> Conformations:
+def jittered(
+    conformations: Conformations,
+    settings: JitterSettings,
+    generator: np.random.Generator,
+    progress: Progress = SILENT,
+) -> Conformations:
     """Every conformation displaced at random along the soft modes of the base structure.
 
     Displacements have a root mean square of `settings.rms` over residues and draws. Where a domain is turned, its
@@ -52,15 +59,17 @@ def jittered(conformations: Conformations, settings: JitterSettings, generator: 
     residues = len(conformations.domain)
     variances = residues * settings.rms**2 / modes.eigenvalues / (1.0 / modes.eigenvalues).sum()
     positions = np.empty_like(conformations.positions)
-    for start in range(0, len(conformations), _AT_ONCE):
-        rows = slice(start, min(start + _AT_ONCE, len(conformations)))
-        amplitudes = generator.standard_normal((rows.stop - start, len(variances))) * np.sqrt(variances)
-        moves = np.tensordot(amplitudes, modes.shapes, axes=1)
-        still = conformations.positions[rows].astype(np.float64)
-        if conformations.turns is not None:
-            moves = np.einsum("krij,krj->kri", conformations.turns[rows][:, conformations.domain], moves)
-            moves = without_rigid_motion(moves, still)
-        positions[rows] = still + moves
+    with progress.track(len(positions), "jitter") as advance:
+        for start in range(0, len(positions), _AT_ONCE):
+            rows = slice(start, min(start + _AT_ONCE, len(positions)))
+            amplitudes = generator.standard_normal((rows.stop - start, len(variances))) * np.sqrt(variances)
+            moves = np.tensordot(amplitudes, modes.shapes, axes=1)
+            still = conformations.positions[rows].astype(np.float64)
+            if conformations.turns is not None:
+                moves = np.einsum("krij,krj->kri", conformations.turns[rows][:, conformations.domain], moves)
+                moves = without_rigid_motion(moves, still)
+            positions[rows] = still + moves
+            advance(len(still))
     log.info(
         "jitter: %d modes of %d beads, %.2g Å root mean square; the softest moves by %.2g Å",
         *(len(variances), residues, settings.rms, np.sqrt(variances[0] / residues)),
@@ -85,6 +94,8 @@ def elastic_modes(positions: Array, settings: JitterSettings) -> ElasticModes:
     if settings.modes > internal - 1:
         raise ConfigError(f"jitter.modes: {settings.modes} asked for, but {count} residues have only {internal}")
     hessian = network_hessian(positions, settings.cutoff)
+    if count > _MANY_BEADS:
+        log.info("jitter: finding the soft modes of %d residues; this takes some ten seconds", count)
     inverse = _inverse(csc_array(hessian + _SHIFT * eye_array(3 * count)))
     start = np.random.default_rng(0).standard_normal(3 * count)
     values, vectors = eigsh(hessian, k=settings.modes + _RIGID, sigma=-_SHIFT, OPinv=inverse, v0=start)

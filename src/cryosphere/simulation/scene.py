@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cryosphere.errors import StructureError
 from cryosphere.imaging.grid import ImageGrid
 from cryosphere.particles.table import ParticleTable
-from cryosphere.progress import Progress
+from cryosphere.progress import SILENT, Progress
 from cryosphere.simulation.acquisition import Stream, acquire, generator
 from cryosphere.simulation.atoms import atom_amplitudes
 from cryosphere.simulation.composition import Composition, draw_composition
@@ -59,14 +59,14 @@ class Scene:
         file.flush()
 
 
-def set_scene(config: SimulationConfig, stack: str, star: Path) -> Scene:
+def set_scene(config: SimulationConfig, stack: str, star: Path, progress: Progress = SILENT) -> Scene:
     """The scene a configuration describes; `stack` and `star` name the files to come.
 
     Raises:
         InputError: for models, trajectories and residues that are not as the configuration says, or outside the box.
     """
     images, seed = config.images, config.seed
-    conformations = _conformations(config)
+    conformations = _conformations(config, progress)
     model = conformations.model
     check_inside_box(model, images.box, images.pixel_size, source=config.model)
     return Scene(
@@ -78,7 +78,7 @@ def set_scene(config: SimulationConfig, stack: str, star: Path) -> Scene:
     )
 
 
-def _conformations(config: SimulationConfig) -> Conformations:
+def _conformations(config: SimulationConfig, progress: Progress) -> Conformations:
     seed, motion, images = config.seed, config.motion, config.images.count
     model = None if config.model is None else read_model(config.model)
     if isinstance(motion, TrajectoryMotion):
@@ -89,7 +89,7 @@ def _conformations(config: SimulationConfig) -> Conformations:
         if config.jitter is not None:
             conformations = conformations.repeated(min(motion.conformations, images))
     if config.jitter is not None:
-        conformations = jittered(conformations, config.jitter, generator(seed, Stream.JITTER))
+        conformations = jittered(conformations, config.jitter, generator(seed, Stream.JITTER), progress)
     return conformations.centred() if config.placement == "centred" else conformations
 
 

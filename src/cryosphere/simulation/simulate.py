@@ -74,7 +74,7 @@ def simulate(
     if existing and not overwrite:
         raise RunError(f"{outdir} already holds {', '.join(existing)}; choose another folder or allow it (--overwrite)")
     mark = fingerprint(config)
-    scene = set_scene(config, _STACK, outdir / _STAR)
+    scene = set_scene(config, _STACK, outdir / _STAR, progress)
     table = with_pose_errors(scene.table, config.pose_errors, generator(config.seed, Stream.POSE_ERRORS))
     with workshop(outdir, mark) as folder:
         truth = _make_images(scene, folder, progress)
@@ -95,29 +95,35 @@ def simulate(
 
 def _make_images(scene: Scene, folder: Path, progress: Progress) -> Truth:
     """Write the stack, or what is missing of it, and return what it shows."""
-    config, images, grid = scene.config, scene.config.images, scene.grid
+    config, images = scene.config, scene.config.images
     if config.truth_atoms or images.density == "atoms":
         scene.write_atoms(folder / ATOMS, progress)
     camera = Camera(scene, folder / ATOMS)
     variance = camera.signal_variance()
     noise_sd = float(np.sqrt(variance / images.snr))
+    if not (folder / _STACK).exists():  # an earlier attempt may have been stopped after the last image
+        _write_stack(scene, camera, folder / _STACK, noise_sd, progress)
+    return _truth(scene, variance, noise_sd)
+
+
+def _write_stack(scene: Scene, camera: Camera, path: Path, noise_sd: float, progress: Progress) -> None:
+    images, box = scene.config.images, scene.config.images.box
     sign = np.float32(1.0 if images.contrast == "white" else -1.0)
-    writer = StackWriter(
-        folder / _STACK, count=images.count, box=grid.box, pixel_size=grid.pixel_size, keep_unfinished=True
-    )
+    writer = StackWriter(path, count=images.count, box=box, pixel_size=images.pixel_size, keep_unfinished=True)
     try:
         with writer, progress.track(images.count, "simulating images") as advance:
             if writer.written:
                 log.info("%d of %d images are there already; going on from there", writer.written, images.count)
                 advance(writer.written)
             for rows in camera.batches(writer.written):
-                noise = _noise(rows, grid.box, config.seed)
+                noise = _noise(rows, box, scene.config.seed)
                 writer.write(sign * camera.take(rows) + np.float32(noise_sd) * noise)
                 advance(len(rows))
     except KeyboardInterrupt as interruption:
+        if not writer.written:
+            raise
         kept = f"{writer.written} of {images.count} images are kept; the same command goes on from there"
         raise KeyboardInterrupt(f"{str(interruption) or 'interrupted'}: {kept}") from interruption
-    return _truth(scene, variance, noise_sd)
 
 
 def _truth(scene: Scene, variance: float, noise_sd: float) -> Truth:

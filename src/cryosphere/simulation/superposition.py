@@ -16,7 +16,7 @@ _FEWEST = 3  # points that determine a rotation
 _NO_TURN = 1e-6  # radians: below it the motion is a translation
 
 
-def superposition(moving: Array, target: Array, weights: Array | None = None) -> tuple[Array, Array]:
+def superposition(moving: NDArray[np.floating], target: Array, weights: Array | None = None) -> tuple[Array, Array]:
     """Rotations (k, 3, 3) and translations (k, 3) that bring points (k, m, 3) closest to (m, 3): R x + t.
 
     weights: (k, m), of the points' squared distances. Fewer than three points are only shifted.

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 Array = NDArray[np.float64]
 
 _LONGEST_STRETCH = 10.0  # Å by which a bond between residues may grow before the molecule counts as torn apart
+_AT_ONCE = 256  # frames
 _MOVED = 1.0  # Å; making whole moves atoms by whole boxes or not at all
 
 
@@ -56,7 +57,8 @@ def trajectory_conformations(model: AtomicModel | None, motion: TrajectoryMotion
     rows = match_residues(file.topology.beads, base.beads, str(file.source))
     positions = positions[:, rows]
     turns, shifts = _superposing(motion, base.beads, positions)
-    positions = (positions @ turns.swapaxes(-1, -2) + shifts[:, None]).astype(np.float32)
+    for row, (turn, shift) in enumerate(zip(turns, shifts, strict=True)):
+        positions[row] = positions[row] @ turn.T + shift
     log.info("%s: %d frames, %d residues", motion.trajectory, *positions.shape[:2])
 
     def atom_frames() -> Iterator[Array]:
@@ -110,8 +112,9 @@ def _superposing(motion: TrajectoryMotion, base: Beads, positions: NDArray[np.fl
     by = polymer(base) if motion.superpose is True else select_beads(base, motion.superpose)
     if by.sum() < 3:
         raise ConfigError(f"motion.superpose: {int(by.sum())} residues cannot fix a superposition; it takes three")
-    moving, target = positions[:, by].astype(np.float64), base.positions[by]
-    turns, shifts = superposition(moving, target)
+    moving, target = positions[:, by], base.positions[by]
+    found = [superposition(piece, target) for piece in np.split(moving, range(_AT_ONCE, count, _AT_ONCE))]
+    turns, shifts = (np.concatenate(parts) for parts in zip(*found, strict=True))
     angles = np.rad2deg(Rotation.from_matrix(turns).magnitude())
     drifts = np.linalg.norm(moving.mean(axis=1) - target.mean(axis=0), axis=1)
     log.info(

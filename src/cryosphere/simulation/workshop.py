@@ -61,7 +61,7 @@ def workshop(outdir: Path, mark: str) -> Iterator[Path]:
     """A hidden folder in `outdir` to build in. What an earlier attempt with the same `mark` left in it is kept.
 
     It goes when the work is done or the input is found wrong, and so does an `outdir` made for it and left empty. When
-    the work is stopped otherwise and has left files, it stays, and the next attempt may go on from them.
+    the work is stopped otherwise and has left images, it stays, and the next attempt may go on from them.
 
     Raises:
         RunError: if the folder cannot be written to, or another process works in it.
@@ -82,7 +82,7 @@ def workshop(outdir: Path, mark: str) -> Iterator[Path]:
         except InputError:
             raise
         except BaseException:
-            keep = {path.name for path in folder.iterdir()} > {_FINGERPRINT, _LOCK}
+            keep = any(".mrcs" in path.name for path in folder.iterdir())
             raise
         finally:
             if not keep:
