@@ -18,6 +18,8 @@ from cryosphere.model.posteriors import Gaussian, kl_divergence
 
 START_WIDTH = 0.5  # of an even share: at temperature 20, nine residues in ten then belong to one segment alone
 
+WELL_SHAPED = 0.98  # of the residues in the wanted segment: a mixture that comes less close is not taken
+
 
 @dataclass(frozen=True)
 class Part:
@@ -61,6 +63,7 @@ class Segmentation(nn.Module):
     allowed: Tensor
     start_mean: Tensor
     start_width: Tensor
+    alive: Tensor
 
     def __init__(
         self,
@@ -90,6 +93,7 @@ class Segmentation(nn.Module):
         self.register_buffer("start_mean", (torch.tensor(means) - self.first) / self.unit)
         self.register_buffer("start_width", _inverse_elu_plus_one(torch.tensor(widths) / self.unit))
         count = len(unit)
+        self.register_buffer("alive", torch.ones(count, dtype=torch.bool))  # False: joined to another segment
         self.mean = nn.Parameter(self.start_mean.clone())
         self.width = nn.Parameter(self.start_width.clone())
         self.logit = nn.Parameter(torch.zeros(count))
@@ -120,15 +124,49 @@ class Segmentation(nn.Module):
         position = (self.along_chain[:, None] - self.first) / self.unit  # in each segment's own units
         sigma = (elu(width) + 1).clamp_min(1e-3)
         log_density = -0.5 * ((position - mean) / sigma).square() - sigma.log() + logit
-        scaled = (self.temperature * log_density).masked_fill(~self.allowed, -torch.inf)
+        scaled = (self.temperature * log_density).masked_fill(~(self.allowed & self.alive), -torch.inf)
         somewhere = self.allowed.any(dim=1, keepdim=True)
         return torch.softmax(scaled.where(somewhere, 0.0), dim=1) * somewhere
 
     def kl(self) -> Float[Tensor, ""]:
-        """KL divergence of the mixture's posterior from its prior, in nats, for the whole data set."""
+        """KL divergence of the mixture's posterior from its prior, in nats, for the whole data set.
+
+        Segments joined to another no longer count.
+        """
         priors = (self.start_mean, self.start_width, torch.zeros_like(self.logit))
         pairs = zip(self.posteriors(), priors, strict=True)
-        return torch.stack([kl_divergence(q, p, self.prior_sd).sum() for q, p in pairs]).sum()
+        return (torch.stack([kl_divergence(q, p, self.prior_sd) for q, p in pairs]) * self.alive).sum()
+
+    def take_shape(self, membership: Float[Tensor, "residues segments"], *, steps: int = 500) -> float:
+        """Change the mixture so that it gives this membership; segments without residues are no longer alive.
+
+        Returns the fraction of residues (of those in some part) whose strongest segment is then the wanted one. The
+        posteriors' spreads stay.
+        """
+        mass = membership.sum(0)
+        alive = mass > 0.5
+        place = (membership * self.along_chain[:, None]).sum(0) / mass.clamp_min(1e-6)
+        centre = torch.where(alive, (place - self.first) / self.unit, self.mean.detach())
+        width = _inverse_elu_plus_one((START_WIDTH * mass / self.unit).clamp_min(1e-2))
+        values = [v.clone().requires_grad_() for v in (centre, width, (mass / self.unit).clamp_min(1e-2).log())]
+        before = self.alive.clone()
+        self.alive.copy_(alive)
+        inside = self.allowed.any(dim=1)
+        optimizer = torch.optim.Adam(values, lr=0.03)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            given = self._membership(*values)
+            loss = -(membership * given.clamp_min(1e-12).log())[inside].sum(1).mean()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        agreement = (given.argmax(1) == membership.argmax(1))[inside].float().mean()
+        if agreement < WELL_SHAPED:
+            self.alive.copy_(before)
+            return float(agreement)
+        with torch.no_grad():
+            for parameter, value in zip((self.mean, self.width, self.logit), values, strict=True):
+                parameter.copy_(torch.where(alive, value, parameter))
+        return float(agreement)
 
 
 def _inverse_elu_plus_one(width: Tensor) -> Tensor:

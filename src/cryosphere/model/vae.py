@@ -67,6 +67,7 @@ class HeterogeneityModel(nn.Module):
     low_pass: Tensor
     mask: Tensor
     running_correlation: Tensor
+    pivot_offsets: Tensor
 
     def __init__(
         self,
@@ -93,6 +94,7 @@ class HeterogeneityModel(nn.Module):
         radius = (objective.mask_radius or 1.0) * box / 2
         self.register_buffer("mask", soft_disc(box, radius, 0.05 * box), persistent=False)
         self.register_buffer("running_correlation", torch.tensor(0.1))
+        self.register_buffer("pivot_offsets", torch.zeros(segmentation.count, 3))
 
     @property
     def independent_pixels(self) -> float:
@@ -108,10 +110,13 @@ class HeterogeneityModel(nn.Module):
         return posterior
 
     def pivots(self, membership: Float[Tensor, "beads segments"]) -> Float[Tensor, "segments 3"]:
-        """The points that segments turn about: their own centres, or the box's."""
+        """The points that segments turn about: their own centres, or the box's.
+
+        A segment that took in others keeps the point it turned about before: an offset from its new centre.
+        """
         if self.decoder.pivot == "box":
             return self.positions.new_zeros(membership.shape[1], 3)
-        return segment_centres(self.positions, membership)
+        return segment_centres(self.positions, membership) + self.pivot_offsets
 
     def structures(
         self, z: Float[Tensor, "n latent"], membership: Float[Tensor, "beads segments"]

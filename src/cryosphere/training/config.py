@@ -79,6 +79,7 @@ class SegmentationSettings(Section):
     parts: tuple[PartSettings, ...] = Field(default=(), description="stretches to cut; the rest then stays fixed")
     temperature: float = Field(default=20.0, gt=0, description="τ of equation 6; higher is sharper")
     prior_sd: float = Field(default=1.0, gt=0, description="in segment lengths for the means")
+    join: bool = Field(default=True, description="join neighbours that move alike, when three fifths are done")
 
     @model_validator(mode="after")
     def _count_or_parts(self) -> SegmentationSettings:

@@ -22,7 +22,7 @@ from cryosphere.errors import NonFiniteLossError
 from cryosphere.model.batch import Batch
 from cryosphere.model.vae import HeterogeneityModel, Weights
 from cryosphere.progress import SILENT, Progress
-from cryosphere.training import checkpoints
+from cryosphere.training import checkpoints, joining
 from cryosphere.training.config import Config
 from cryosphere.training.data import ParticleLoader, Rows, Split, epoch_order
 from cryosphere.training.metrics import EpochAverages, MetricsTable
@@ -31,6 +31,7 @@ from cryosphere.training.schedules import warm_then_cosine
 
 log = logging.getLogger(__name__)
 
+JOIN_AT = 0.6  # of the epochs: segments that move alike are joined then
 CHECK_EVERY = 50  # steps between looks at whether everything is finite (each look waits for the device)
 Outcome = Literal["finished", "stopped"]
 
@@ -95,6 +96,8 @@ class Trainer:
                     self._save()
                     return "stopped"
                 row = self._finish_epoch()
+                if self.config.segmentation.join and self.state.epoch == round(JOIN_AT * self.settings.epochs):
+                    self._join_segments()
                 table.append(row)
                 self.state.metrics = table.rows
                 writer.add_row(row, self.state.step)
@@ -169,12 +172,19 @@ class Trainer:
             "train_loss": averages["total"],
             **{name: averages[name] for name in EpochAverages.TERMS if name not in ("correlation", "total")},
             "kl_weight": float(self.raw_model.kl_weight()),
+            "segments": int(self.raw_model.segmentation.alive.sum()),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
         }
         state.epoch += 1
         state.step_in_epoch = 0
         self.averages = self._no_averages()
         return row
+
+    def _join_segments(self) -> None:
+        rows = self.split.validation if len(self.split.validation) else self.split.train
+        joins = joining.join_alike(self.raw_model, self.loader, rows, self.batch_size)
+        if joins:
+            log.info("%s", joining.describe(joins, int(self.raw_model.segmentation.alive.sum())))
 
     @torch.no_grad()
     def _validate(self) -> dict[str, float | str]:
