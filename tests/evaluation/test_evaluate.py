@@ -16,17 +16,18 @@ from cryosphere.evaluation.wording import describe
 from cryosphere.training.trained import TrainedModel
 
 NAMED = ["TOP=A:61-100", "CORE=rest"]
+QUICK = {"structure_images": 10, "fsc_images": 0, "device": "cpu"}
 
 
 def refused(run, data, tmp_path, **changes):
     replace(data.truth, **changes).save(tmp_path / "truth.npz")
     with pytest.raises(InputError) as found:
-        evaluate(run, tmp_path / "truth.npz", oracle_images=0, device="cpu")
+        evaluate(run, tmp_path / "truth.npz", oracle_images=0, **QUICK)
     return str(found.value)
 
 
 def test_an_evaluation_says_how_far_structures_are_from_the_truth(run, data):
-    found = evaluate(run, data.truth_path, domains=NAMED, oracle_images=30, device="cpu")
+    found = evaluate(run, data.truth_path, domains=NAMED, oracle_images=30, **QUICK)
     model = TrainedModel.load(run, device="cpu")
     predicted = model.bead_positions(model.encode().mean)
     true = data.truth.conformations[data.truth.conformation_index]
@@ -45,7 +46,7 @@ def test_an_evaluation_says_how_far_structures_are_from_the_truth(run, data):
 
 
 def test_evaluation_json_holds_what_was_found(run, data):
-    found = evaluate(run, data.truth_path, oracle_images=5, device="cpu")
+    found = evaluate(run, data.truth_path, oracle_images=5, structure_images=10, fsc_images=2, device="cpu")
     written = json.loads((run / "evaluation.json").read_text())
     assert written["deviation"] == pytest.approx(found.deviation)
     assert [one["name"] for one in written["agreements"]] == [
@@ -54,11 +55,35 @@ def test_evaluation_json_holds_what_was_found(run, data):
     ]
     assert set(written["segments"][0]) == {"segment", "residues", "ranges", "domains"}
     assert [tuple(one) for one in written["boundaries"]] == found.boundaries
+    assert written["fsc"]["images"] == 2
+    assert written["stereochemistry"]["images"] == written["lddt"]["images"] == 10
+    assert written["agreements"][0]["correlation_ratio"] == pytest.approx(
+        written["agreements"][0]["correlation_on_oracle_images"] / written["agreements"][0]["oracle_correlation"]
+    )
+    assert (run / "evaluation" / "evaluation.html").is_file()
+
+
+def test_the_values_of_every_image_lie_beside_the_figures(run, data):
+    found = evaluate(run, data.truth_path, oracle_images=5, **QUICK)
+    with np.load(run / "evaluation" / "figures.npz", allow_pickle=False) as archive:
+        values = dict(archive)
+    assert values["names"].tolist() == [one.name for one in found.agreements]
+    assert values["units"].tolist() == ["Å", "°"]
+    assert values["predicted"].shape == values["true"].shape == (2, 100)
+    assert values["oracle"].shape == (2, len(values["oracle_rows"])) == (2, 5)
+    assert values["base"][1] == pytest.approx(0.0, abs=1e-6)  # the base structure has not turned
+    for name in ("deviation", "aligned_deviation", "base_deviation", "base_aligned_deviation"):
+        assert values[name].mean() == pytest.approx(getattr(found, name))
+    assert values["lddt"].mean() == pytest.approx(found.lddt.mean)
+    angle, oracle = values["true"][1], values["oracle"][1]
+    assert np.corrcoef(oracle, angle[values["oracle_rows"]])[0, 1] == pytest.approx(
+        found.agreements[1].oracle_correlation
+    )
 
 
 def test_a_figure_that_does_not_vary_has_no_correlation_and_null_in_the_file(run, data):
     """Both groups lie in the domain that stays."""
-    found = evaluate(run, data.truth_path, domains=["ONE=1-20", "TWO=30-50"], oracle_images=0, device="cpu")
+    found = evaluate(run, data.truth_path, domains=["ONE=1-20", "TWO=30-50"], oracle_images=0, **QUICK)
     assert np.isnan(found.agreements[0].correlation)
     text = (run / "evaluation.json").read_text()
     assert "NaN" not in text
@@ -70,7 +95,7 @@ def test_rounding_noise_is_no_variation(run, data, tmp_path):
     domains, written = ["ONE=1-20", "TWO=30-50"], tmp_path / "truth.npz"
     noise = np.random.default_rng(0).normal(scale=1e-4, size=data.truth.conformations.shape).astype(np.float32)
     replace(data.truth, conformations=data.truth.conformations + noise).save(written)
-    found = evaluate(run, written, domains=domains, oracle_images=5, device="cpu")
+    found = evaluate(run, written, domains=domains, oracle_images=5, **QUICK)
     distance = found.agreements[0]
     assert np.isnan(distance.correlation)
     assert np.isnan(distance.oracle_correlation)
@@ -87,7 +112,7 @@ def test_an_oracle_that_is_not_asked_costs_nothing(run, data, monkeypatch):
 
     monkeypatch.setattr(evaluation, "find_candidates", unwanted)
     monkeypatch.setattr(evaluation, "ask_oracle", unwanted)
-    found = evaluate(run, data.truth_path, oracle_images=0, device="cpu")
+    found = evaluate(run, data.truth_path, oracle_images=0, **QUICK)
     assert [(a.oracle_correlation, a.oracle_images) for a in found.agreements] == [(None, 0)] * 2
     assert "best possible" not in describe(found)
 
@@ -105,9 +130,22 @@ def test_a_truth_of_another_protein_is_refused(run, data, tmp_path):
     assert "residue 1" in refused(run, data, tmp_path, residue_number=data.truth.residue_number + 1)
 
 
-def test_fewer_than_no_oracle_images_are_refused(run, data):
-    with pytest.raises(InputError, match="-1 images"):
-        evaluate(run, data.truth_path, oracle_images=-1)
+@pytest.mark.parametrize(
+    ("counts", "says"),
+    [
+        ({"oracle_images": -1}, "the oracle cannot look at -1 images"),
+        ({"fsc_images": -3}, "the FSC cannot be taken of -3 images"),
+        ({"structure_images": 0}, "structures of 0 images cannot be judged"),
+    ],
+)
+def test_fewer_than_no_images_are_refused(run, data, counts, says):
+    with pytest.raises(InputError, match=says):
+        evaluate(run, data.truth_path, **counts)
+
+
+def test_more_images_than_there_are_means_all(run, data):
+    found = evaluate(run, data.truth_path, oracle_images=0, structure_images=10**6, fsc_images=0, device="cpu")
+    assert found.lddt.images == found.stereochemistry.images == 100
 
 
 @pytest.mark.parametrize(
@@ -162,6 +200,6 @@ def test_a_trajectory_names_no_domains(data):
 @pytest.mark.parametrize("name", ["model.cif", "particles.mrcs", "simulation.yaml"])
 def test_another_file_of_the_simulation_is_no_truth_and_is_told_so_in_our_words(run, data, name):
     with pytest.raises(InputError) as found:
-        evaluate(run, data.folder / name, oracle_images=0, device="cpu")
+        evaluate(run, data.folder / name, oracle_images=0, **QUICK)
     assert f"{name}: cannot be read as the truth of a simulation: it is not the archive" in str(found.value)
     assert "pickle" not in str(found.value)

@@ -21,7 +21,8 @@ def evaluate(
 ) -> None:
     """Compare a run on simulated images with the truth, beside the best that was possible (the oracle).
 
-    Prints what it found, and writes RUN/evaluation.json and the values of every image to RUN/evaluation/figures.npz.
+    Prints what it found and writes RUN/evaluation.json; RUN/evaluation/ holds a page with pictures, evaluation.html,
+    and the values of every image, figures.npz.
 
     Args:
         run: The run directory that `cryosphere train` made.

@@ -20,7 +20,6 @@ from cryosphere.evaluation.fsc import FscResult, FscSettings, fsc_of_run
 from cryosphere.evaluation.matching import require_same_data
 from cryosphere.evaluation.material import Material
 from cryosphere.evaluation.oracle import Oracle, ask_oracle
-from cryosphere.evaluation.overlap import assign
 from cryosphere.evaluation.page import write_page
 from cryosphere.evaluation.pictures.chains import Strips
 from cryosphere.evaluation.results import Agreement, Evaluation, PerImage
@@ -101,8 +100,7 @@ def evaluate(
     per_image = material.per_image()
     per_image.save(model.run.root / "evaluation" / "figures.npz")
     write_text(model.run.evaluation, json.dumps(_plain(asdict(result)), indent=2) + "\n")
-    strips = Strips.of(model.atomic_model.beads, groups, assign(model.membership()), model.segment_count)
-    page = write_page(model.run.root, result, per_image, fsc, strips, progress)
+    page = write_page(model.run.root, result, per_image, fsc, material.strips(), progress)
     log.info("pictures and page: %s", page)
     return result
 

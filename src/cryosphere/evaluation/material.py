@@ -25,6 +25,7 @@ from cryosphere.evaluation.partition import (
     ends_of_components,
     partition,
 )
+from cryosphere.evaluation.pictures.chains import Strips
 from cryosphere.evaluation.results import Evaluation, PerImage
 from cryosphere.evaluation.stereochemistry import stereochemistry
 from cryosphere.simulation.truth import Truth
@@ -48,6 +49,17 @@ class Material:
     def of_conformations(self) -> list[NDArray[np.float64]]:
         """Every figure of every true conformation, (K,) each."""
         return [figure.in_chunks(self.truth.conformations) for figure in self.figures]
+
+    @cached_property
+    def domains(self) -> Sequence[Domain]:
+        """The rigid domains that the simulation moved; those that were named where it does not say."""
+        known = simulated_domains(self.truth)
+        return known if len(known) > 1 else self.groups
+
+    def strips(self) -> Strips:
+        """Domains and segments along the chains, to be drawn."""
+        assignment = assign(self.model.membership())
+        return Strips.of(self.model.atomic_model.beads, self.domains, assignment, self.model.segment_count)
 
     def evaluation(self) -> Evaluation:
         """The figures of the whole, in brief."""
@@ -84,8 +96,7 @@ class Material:
             predicted=self.sample.predicted,
             true=self.sample.true,
         )
-        known = simulated_domains(self.truth)
-        return partition(learned, known if len(known) > 1 else self.groups, self.truth.base_positions)
+        return partition(learned, self.domains, self.truth.base_positions)
 
     def per_image(self) -> PerImage:
         """The values behind the figures."""
