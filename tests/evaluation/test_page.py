@@ -87,7 +87,7 @@ def test_the_page_stands_alone_and_its_pictures_lie_beside_it(tmp_path, found, v
 
 def test_what_was_possible_stands_beside_what_was_reached(tmp_path, found, values, fsc):
     text = text_of(write_page(tmp_path, replace(good(found), agreements=[agreement()]), _one_figure(values), fsc))
-    assert "possible 0.950, reached 0.930, which is 98 % of it (as good as possible); mean error 1.00 Å" in text
+    assert "possible 0.950, reached 0.930, 98 % (nearly all of it); mean error 1.00\u00a0Å" in text
     assert "Predicted structures are 1.00 Å from the true ones" in text
     assert "75 % of the distance is explained" in text
 
@@ -132,6 +132,12 @@ def test_a_figure_that_was_missed_is_named(found, changes, says):
     (sentence,) = failures(replace(good(found), agreements=[agreement(**changes)]))
     assert sentence.startswith("LID distance: ")
     assert says in sentence
+
+
+def test_values_that_are_off_by_more_than_noise_are_named_together(found):
+    off, fine = (agreement(name=f"{k} angle", unit="°", oracle_mean_error=e) for k, e in (("LID", 0.3), ("NMP", 0.8)))
+    (sentence,) = failures(replace(good(found), agreements=[off, fine]))
+    assert sentence.endswith("off by more than noise explains: LID angle (1.00°, possible 0.30°).")
 
 
 def test_structures_no_better_than_none_are_called_so(found):
@@ -184,6 +190,7 @@ def test_a_report_written_before_or_after_shows_the_same_section(tmp_path, found
     assert truth_section(tmp_path) == BEGIN + END  # no evaluation yet
     report = tmp_path / "analysis" / "report.html"
     report.parent.mkdir()
+    (tmp_path / "evaluation.json").write_text("{}", encoding="utf-8")
     report.write_text(f"<p>before</p>{truth_section(tmp_path)}<p>after</p>", encoding="utf-8")
     write_page(tmp_path, good(found), _one_figure(values))
     written_before = report.read_text(encoding="utf-8")
@@ -196,6 +203,12 @@ def test_a_report_written_before_or_after_shows_the_same_section(tmp_path, found
     assert again.count(BEGIN) == again.count(END) == 1
     assert "3.33 Å" in again
     assert "1.00 Å from the true ones" not in again
+
+
+def test_a_page_of_an_earlier_run_is_not_shown(tmp_path, found, values):
+    """Training anew removes evaluation.json."""
+    write_page(tmp_path, good(found), _one_figure(values))
+    assert truth_section(tmp_path) == BEGIN + END
 
 
 def test_a_report_of_an_older_version_is_left_alone(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from cryosphere.evaluation.results import Agreement, Evaluation
 
 NEAR = 0.95  # of the oracle's correlation: as good as possible
 SHORT = 0.85  # below this share of it, a figure counts as missed
+BIASED = 2.0  # times the oracle's mean error: the order of the images is right, the values are not
 RANGE = 0.7  # predicted range below this share of the true one: the motion is too small
 CLASHES = 1.0  # per structure, more than in the true structures
 TORN = 0.05  # share of structures with broken links
@@ -29,6 +30,7 @@ def failures(evaluation: Evaluation) -> list[str]:
     return [
         *_about_motion(evaluation),
         *(sentence for one in evaluation.agreements for sentence in _about_figure(one)),
+        *_about_values(evaluation),
         *_about_structures(evaluation),
         *_about_segments(evaluation),
         *_about_latent(evaluation),
@@ -67,6 +69,23 @@ def _about_figure(agreement: Agreement) -> list[str]:
             "true one."
         )
     return found
+
+
+def _about_values(evaluation: Evaluation) -> list[str]:
+    """Figures that correlate well, but are off by far more than noise explains."""
+    off = []
+    for one in evaluation.agreements:
+        share, best = ratio(one), one.oracle_mean_error
+        if share is not None and share >= SHORT and best is not None and one.mean_error > BIASED * best:
+            off.append(f"{one.name} ({with_unit(one.mean_error, one.unit)}, possible {with_unit(best, one.unit)})")
+    if not off:
+        return []
+    return [f"The images come in the right order, but values are off by more than noise explains: {', '.join(off)}."]
+
+
+def with_unit(value: float, unit: str) -> str:
+    """A value with two decimals and its unit, the degree sign close to it."""
+    return f"{value:.2f}{unit}" if unit == "°" else f"{value:.2f}\u00a0{unit}"
 
 
 def _about_structures(evaluation: Evaluation) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cryosphere.evaluation.fsc import FscFigures, FscResult, FscSummary
-from cryosphere.evaluation.judgement import NEAR, SHORT, failures, ratio
+from cryosphere.evaluation.judgement import NEAR, SHORT, failures, ratio, with_unit
 from cryosphere.evaluation.pictures.chains import Strips
 from cryosphere.evaluation.pictures.gallery import draw_pictures
 from cryosphere.evaluation.results import Agreement, Evaluation, PerImage
@@ -21,6 +21,7 @@ from cryosphere.presentation.page import Head, counted, facts, figure, page, wor
 from cryosphere.progress import SILENT, Progress
 
 PAGE = Path("evaluation") / "evaluation.html"  # within the run directory
+FIGURES = Path("evaluation.json")
 REPORT = Path("analysis") / "report.html"
 BEGIN, END = "<!-- against the truth: begin -->", "<!-- against the truth: end -->"
 MOST_LISTED = 6
@@ -62,11 +63,13 @@ def write_page(
 
 
 def truth_section(root: Path) -> str:
-    """What the report of a run says about the truth, between its marks: empty where there was no evaluation."""
-    try:
-        text = (root / PAGE).read_text(encoding="utf-8")
-    except OSError:
+    """What the report of a run says about the truth, between its marks: empty where there was no evaluation.
+
+    Without evaluation.json, which goes when a run is trained anew, a page is of an earlier run.
+    """
+    if not ((root / PAGE).is_file() and (root / FIGURES).is_file()):
         return BEGIN + END
+    text = (root / PAGE).read_text(encoding="utf-8")
     summary = text.partition(BEGIN)[2].partition(END)[0]
     return (
         f"{BEGIN}<section><h2>Against the truth</h2>{summary}<p><a href='../{PAGE.as_posix()}'>"
@@ -139,17 +142,13 @@ def _possible(evaluation: Evaluation) -> str:
 
 def _one(agreement: Agreement) -> str:
     share = ratio(agreement) or 0.0
-    word = "as good as possible" if share >= NEAR else "close" if share >= SHORT else "missed"
+    word = "nearly all of it" if share >= NEAR else "most of it" if share >= SHORT else "missed"
+    best = agreement.oracle_mean_error
+    possible = "" if best is None else f" (possible {escape(with_unit(best, agreement.unit))})"
     return (
         f"<b>{escape(agreement.name)}</b>: possible {_number(agreement.oracle_correlation, 3)}, reached "
-        f"{_number(agreement.correlation_on_oracle_images, 3)}, which is {100 * share:.0f} % of it ({word}); mean "
-        f"error {_value(agreement.mean_error, agreement.unit)}"
-        + (
-            f" (possible {_value(agreement.oracle_mean_error, agreement.unit)})"
-            if agreement.oracle_mean_error is not None
-            else ""
-        )
-        + "."
+        f"{_number(agreement.correlation_on_oracle_images, 3)}, {100 * share:.0f} % ({word}); mean error "
+        f"{escape(with_unit(agreement.mean_error, agreement.unit))}{possible}."
     )
 
 
@@ -181,7 +180,7 @@ def _agreement_table(evaluation: Evaluation) -> str:
         "<th class='n'>true range</th><th class='n'>predicted range</th></tr>"
     )
     rows = "".join(
-        f"<tr><td>{escape(one.name)}</td>"
+        f"<tr><td class='name'>{escape(one.name)}</td>"
         + "".join(
             f"<td class='n'>{cell}</td>"
             for cell in (
@@ -189,7 +188,7 @@ def _agreement_table(evaluation: Evaluation) -> str:
                 _number(one.correlation_on_oracle_images, 3),
                 _possible_cell(one),
                 _share_cell(one),
-                _value(one.mean_error, one.unit),
+                escape(with_unit(one.mean_error, one.unit)),
                 _range(one.true_range, one.unit),
                 _range(one.predicted_range, one.unit),
             )
@@ -252,10 +251,6 @@ def _details(evaluation: Evaluation, per_image: PerImage) -> str:
 
 def _number(value: float | None, decimals: int) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:.{decimals}f}"
-
-
-def _value(value: float, unit: str) -> str:
-    return f"{value:.2f}{'' if unit == '°' else ' '}{escape(unit)}"
 
 
 def _range(values: Sequence[float], unit: str) -> str:

@@ -39,6 +39,7 @@ th{text-align:left;border-bottom:2px solid var(--ink);padding:6px 10px 6px 0;ver
 td{border-bottom:1px solid var(--line);padding:6px 10px 6px 0;vertical-align:top;overflow-wrap:anywhere}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 th.n{white-space:normal}
+.name{white-space:nowrap}
 .files td:first-child{width:34%}
 td.ref{text-align:right;color:var(--soft);font-style:italic}
 figure{margin:0 0 34px;break-inside:avoid}

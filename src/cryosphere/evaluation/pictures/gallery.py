@@ -75,7 +75,7 @@ def _chains(strips: Strips) -> Picture:
         "segments.png",
         "True domains and learned segments",
         "Along the residues of each chain: the domains measured between, and the segment each residue belongs to most. "
-        "Segments may cut a domain into parts that move alike; the table tells which do." + note,
+        "Segments may cut a domain into parts that move alike; which ones do stands at the end of this page." + note,
         png(domains_above_segments(strips)),
     )
 
