@@ -21,7 +21,6 @@ from cryosphere.evaluation.matching import require_same_data
 from cryosphere.evaluation.material import Material
 from cryosphere.evaluation.oracle import Oracle, ask_oracle
 from cryosphere.evaluation.page import write_page
-from cryosphere.evaluation.pictures.chains import Strips
 from cryosphere.evaluation.results import Agreement, Evaluation, PerImage
 from cryosphere.files import write_text
 from cryosphere.particles.stacks import ImageStacks
