@@ -48,7 +48,10 @@ class LiftingGrid:
 class Lifter:
     """Turns batches into lifted features, for one base structure."""
 
-    def __init__(self, base: Tensor, amplitudes: Tensor, projector: Projector, grid: LiftingGrid) -> None:
+    def __init__(
+        self, base: Tensor, amplitudes: Tensor, projector: Projector, grid: LiftingGrid, *, residual: bool = True
+    ) -> None:
+        self.residual = residual
         self.base = base
         self.amplitudes = amplitudes
         self.projector = projector
@@ -59,19 +62,25 @@ class Lifter:
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Float[Tensor, "n points"]:
-        """Residual of each image against the base structure, read at the grid's points; about unit variance."""
+        """Residual of each image against the base structure, read at the grid's points; about unit variance.
+
+        Without `residual`, the image itself.
+        """
         image = self.projector.grid
         transfer = contrast_transfer(batch.ctf, image)
         seen = batch.spectra * (transfer * self._filter)
+        left = seen - self._best_scaled_base(batch, seen, transfer) if self.residual else seen
+        values = sample(from_spectrum(left, image.box), seen_from(self.grid.points, batch.rotations) / image.pixel_size)
+        noise = (self._weights * (transfer * self._filter).square()).sum((-2, -1)).sqrt() / image.box
+        return values / noise.clamp_min(1e-6)[:, None]
+
+    def _best_scaled_base(self, batch: Batch, seen: Tensor, transfer: Tensor) -> Tensor:
+        """The base structure as `seen` would show it, scaled to fit each image best."""
         base = particle_spectra(self.base, self.amplitudes, batch.rotations, self.projector)
         expected = base * (transfer.square() * self._filter)
         overlap = (self._weights * (seen.real * expected.real + seen.imag * expected.imag)).sum((-2, -1))
         power = (self._weights * (expected.real.square() + expected.imag.square())).sum((-2, -1))
-        scale = overlap / power.clamp_min(1e-12)
-        residual = from_spectrum(seen - scale[:, None, None] * expected, image.box)
-        values = sample(residual, seen_from(self.grid.points, batch.rotations) / image.pixel_size)
-        noise = (self._weights * (transfer * self._filter).square()).sum((-2, -1)).sqrt() / image.box
-        return values / noise.clamp_min(1e-6)[:, None]
+        return (overlap / power.clamp_min(1e-12))[:, None, None] * expected
 
 
 def sample(images: Float[Tensor, "n box box"], pixels: Float[Tensor, "n points 2"]) -> Float[Tensor, "n points"]:

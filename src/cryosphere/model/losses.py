@@ -106,7 +106,7 @@ def clash(
     return (depth / pairs.clamp_min(1.0)).mean()
 
 
-def calibrated_kl_weight(correlation: Tensor, independent_pixels: float) -> Tensor:
+def calibrated_kl_weight(correlation: Tensor, independent_pixels: float | Tensor) -> Tensor:
     """Weight of the divergence, per nat, beside minus the correlation: (1 - c²) / (c n).
 
     With images of unit variance and expected correlation c, the Gaussian log-likelihood of n independent pixels

@@ -54,6 +54,7 @@ class Weights:
     continuity: float = 0.0
     clash: float = 0.0
     elastic: float = 0.0
+    resolution: float | None = None  # Å, below which images are not compared at this step; None: the objective's
 
 
 class HeterogeneityModel(nn.Module):
@@ -93,16 +94,15 @@ class HeterogeneityModel(nn.Module):
         self.register_buffer("frequency_weights", parseval_weights(box) * keep.square(), persistent=False)
         radius = (objective.mask_radius or 1.0) * box / 2
         self.register_buffer("mask", soft_disc(box, radius, 0.05 * box), persistent=False)
+        masked = 1.0 if objective.mask_radius is None else float(self.mask.square().mean())
+        self._area = min(objective.image_fraction, masked)
         self.register_buffer("running_correlation", torch.tensor(0.1))
         self.register_buffer("pivot_offsets", torch.zeros(segmentation.count, 3))
 
-    @property
-    def independent_pixels(self) -> float:
-        """Independent noisy numbers per image that the correlation compares."""
-        area = self.objective.image_fraction
-        if self.objective.mask_radius is not None:
-            area = min(area, float(self.mask.square().mean()))
-        return float(self.frequency_weights.sum()) * area
+    def independent_pixels(self, keep: Tensor | None = None) -> Tensor:
+        """Independent noisy numbers per image that the correlation compares, under a further filter `keep`."""
+        weights = self.frequency_weights if keep is None else self.frequency_weights * keep.square()
+        return weights.sum() * self._area
 
     def inference(self, batch: Batch) -> Gaussian:
         """Approximate posterior of the latents of a batch, (n, latent)."""
@@ -132,20 +132,29 @@ class HeterogeneityModel(nn.Module):
         spectra = particle_spectra(positions, self.amplitudes, batch.rotations, self.projector)
         return spectra * contrast_transfer(batch.ctf, self.projector.grid)
 
-    def correlate(self, predicted: Complex[Tensor, "n box half"], batch: Batch) -> Float[Tensor, " n"]:
-        """Correlation of predicted with observed images under this model's low-pass and mask."""
+    def correlate(
+        self, predicted: Complex[Tensor, "n box half"], batch: Batch, keep: Tensor | None = None
+    ) -> Float[Tensor, " n"]:
+        """Correlation of predicted with observed images under this model's low-pass and mask, and the filter `keep`."""
         if self.objective.mask_radius is None:
-            return losses.spectral_correlation(predicted, batch.spectra, self.frequency_weights)
-        return losses.masked_correlation(predicted, batch.spectra, self.low_pass, self.mask)
+            weights = self.frequency_weights if keep is None else self.frequency_weights * keep.square()
+            return losses.spectral_correlation(predicted, batch.spectra, weights)
+        filtered = self.low_pass if keep is None else self.low_pass * keep
+        return losses.masked_correlation(predicted, batch.spectra, filtered, self.mask)
 
-    def kl_weight(self) -> Tensor | float:
+    @torch.no_grad()
+    def base_correlations(self, batch: Batch) -> Float[Tensor, " n"]:
+        """Correlation of the unmoved structure's images with the observed ones."""
+        return self.correlate(self.generative(self.positions, batch), batch)
+
+    def kl_weight(self, keep: Tensor | None = None) -> Tensor | float:
         """Weight of one nat beside minus the correlation: calibrated, or one over the number of pixels.
 
         The latter takes the correlation for a log-likelihood per pixel, as the paper's equation 8 does.
         """
         if self.objective.kl == "paper":
             return 1.0 / self.projector.grid.box**2
-        return losses.calibrated_kl_weight(self.running_correlation, self.independent_pixels)
+        return losses.calibrated_kl_weight(self.running_correlation, self.independent_pixels(keep))
 
     def forward(
         self, batch: Batch, weights: Weights, generator: torch.Generator | None = None, *, draw: bool = True
@@ -155,12 +164,24 @@ class HeterogeneityModel(nn.Module):
         z = posterior.sample(generator) if draw else posterior.mean
         membership = self.segmentation(generator, draw=draw)
         positions, _ = self.structures(z, membership)
-        correlations = self.correlate(self.generative(positions, batch), batch)
+        keep = self._coarse_filter(weights.resolution)
+        correlations = self.correlate(self.generative(positions, batch), batch, keep)
         if self.training:
             self.running_correlation.lerp_(correlations.detach().mean(), 0.02)
-        return self._losses(posterior, positions, correlations, weights)
+        return self._losses(posterior, positions, correlations, weights, self.kl_weight(keep))
 
-    def _losses(self, posterior: Gaussian, positions: Tensor, correlations: Tensor, weights: Weights) -> Losses:
+    def _coarse_filter(self, resolution: float | None) -> Tensor | None:
+        grid = self.projector.grid
+        return None if resolution is None else low_pass(grid.box, grid.pixel_size, resolution, self.positions.device)
+
+    def _losses(
+        self,
+        posterior: Gaussian,
+        positions: Tensor,
+        correlations: Tensor,
+        weights: Weights,
+        kl_weight: Tensor | float,
+    ) -> Losses:
         nothing = positions.new_zeros(())
         correlation = correlations.mean()
         kl_latent = kl_divergence(posterior).sum(-1).mean()
@@ -177,6 +198,6 @@ class HeterogeneityModel(nn.Module):
             continuity=stretch,
             clash=depth,
             elastic=springs,
-            total=-correlation + self.kl_weight() * nats + restraints,
+            total=-correlation + kl_weight * nats + restraints,
             correlations=correlations,
         )

@@ -97,6 +97,7 @@ class EncoderSettings(Section):
     latent_dim: int = Field(default=8, ge=1, description="numbers per image; those not needed stay at the prior")
     hidden: tuple[PositiveInt, ...] = Field(default=(512, 256, 128), description="layers, of lifted and mlp")
     grid: int = Field(default=12, ge=4, le=32, description="points per axis of the lifted encoder's grid")
+    residual: bool = Field(default=True, description="the lifted encoder sees images less the unmoved structure")
     mask_radius: float = Field(default=0.9375, gt=0, le=1.5, description="of half the box, for the mlp encoder")
 
 
@@ -121,13 +122,17 @@ class LossSettings(Section):
     clash_distance: float = Field(default=4.0, gt=0, description="Å below which two residues clash")
     elastic_cutoff: float = Field(default=12.0, gt=0, description="Å between neighbours in the base structure")
     low_pass: float | None = Field(default=None, gt=0, description="Å, of observed and predicted images")
+    coarse_until: float = Field(
+        default=0.0, ge=0, le=1, description="fraction of training, from coarse to fine; 0: off"
+    )
+    coarse_resolution: float = Field(default=20.0, gt=0, description="Å, what training then starts at")
     mask_radius: float | None = Field(default=None, gt=0, le=1.5, description="of half the box, on both images")
 
 
 class TrainingSettings(Section):
     """The loop."""
 
-    epochs: int = Field(default=20, ge=1, description="passes over the images")
+    epochs: int | None = Field(default=None, ge=1, description="passes over the images; by default from their number")
     batch_size: int = Field(default=128, ge=1, description="images per step")
     learning_rate: float = Field(default=1e-3, gt=0, description="of encoder and decoder")
     segmentation_learning_rate: float = Field(default=1e-2, gt=0, description="of the mixture that cuts the chain")
@@ -135,6 +140,7 @@ class TrainingSettings(Section):
         default="cosine", description="a short rise and half a cosine down to a twentieth, or always the same"
     )
     weight_decay: float = Field(default=1e-4, ge=0, description="of the networks' weights")
+    average: float = Field(default=0.0, ge=0, lt=1, description="decay of a running average of the weights; 0 is off")
     gradient_clip: float | None = Field(default=1.0, gt=0, description="largest norm of the gradient; null is off")
     validation_fraction: float = Field(default=0.05, ge=0, lt=1, description="held out; none with the free encoder")
     seed: int = Field(default=0, ge=0, lt=2**63, description="of everything random")

@@ -36,6 +36,8 @@ from cryosphere.training.config import DEFAULT_SEGMENTS, Config
 
 log = logging.getLogger(__name__)
 
+VIEWS = 300_000  # images seen in training, by default; see the table in docs/learning.md
+EPOCHS = (6, 60)  # at least, at most
 FINE_ENOUGH = 2.0  # Å per pixel: beads of sigma 2 Å hold nothing beyond the 4 Å that such pixels resolve
 CONTRAST_SAMPLE = 500
 MARGIN = 10.0  # Å between the outermost bead and what counts as background
@@ -99,7 +101,17 @@ def _completed(
         )
     if segmentation.count is None and not segmentation.parts:
         segmentation = segmentation.model_copy(update={"count": DEFAULT_SEGMENTS})
-    return config.model_copy(update={"images": images, "segmentation": segmentation}), notes
+    training = config.training
+    if training.epochs is None:
+        epochs = default_epochs(len(table))
+        training = training.model_copy(update={"epochs": epochs})
+        notes.append(f"epochs: {epochs}, so that about {epochs * len(table):,} images are seen (another with --epochs)")
+    return config.model_copy(update={"images": images, "segmentation": segmentation, "training": training}), notes
+
+
+def default_epochs(particles: int) -> int:
+    """Passes over the images that show the model about VIEWS of them, within EPOCHS."""
+    return min(max(round(VIEWS / particles), EPOCHS[0]), EPOCHS[1])
 
 
 def default_box(box: int, pixel_size: float) -> tuple[int, str]:
@@ -227,7 +239,7 @@ def lifted_features(
     projector = SpreadProjector(ImageGrid(images.box, images.pixel_size), config.beads.sigma, device)
     base = torch.as_tensor(positions, dtype=torch.float32, device=device)
     amplitudes = torch.as_tensor(atomic_model.beads.amplitudes, dtype=torch.float32, device=device)
-    lifter = Lifter(base, amplitudes, projector, grid)
+    lifter = Lifter(base, amplitudes, projector, grid, residual=config.encoder.residual)
     with replacing(path) as temporary:
         _write_features(temporary, shape, images, lifter, device, progress)
     return path
@@ -252,7 +264,8 @@ def _write_features(
 
 def _features_key(images: ParticleImages, atomic_model: AtomicModel, config: Config) -> str:
     table, beads = images.table, atomic_model.beads
-    digest = hashlib.sha256(f"1 {images.path.stem} {config.encoder.grid} {config.beads.sigma}".encode())
+    how = f"2 {config.encoder.grid} {config.encoder.residual} {config.beads.sigma}"
+    digest = hashlib.sha256(f"{images.path.stem} {how}".encode())
     optics = [table.optics_column(n) for n in ("voltage_kv", "spherical_aberration_mm", "amplitude_contrast")]
     columns = (
         table.rotations,

@@ -54,6 +54,13 @@ class Cyclical(Section):
 Schedule = Annotated[Constant | Linear | Cyclical, Field(discriminator="kind")]
 
 
+def coarse_to_fine(progress: float, *, until: float, start: float, end: float) -> float | None:
+    """Resolution in Å when the fraction `progress` is done: from `start` to `end` in equal ratios, then None."""
+    if progress >= until or start <= end:
+        return None
+    return float(start * (end / start) ** (progress / until))
+
+
 def warm_then_cosine(progress: float, *, warm: float = 0.02, floor: float = 0.05) -> float:
     """Factor of the learning rate: a short linear rise, then half a cosine down to `floor`."""
     if progress < warm:

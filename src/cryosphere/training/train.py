@@ -71,7 +71,7 @@ def train(
         trainer = _prepare(run, inputs, existing, device, progress)
         if checkpoint is not None:
             trainer.resume(checkpoint)
-            if trainer.state.epoch >= inputs.config.training.epochs:
+            if trainer.state.epoch >= trainer.epochs:
                 log.info("%s is finished: all %d epochs are done", run.root, trainer.state.epoch)
             else:
                 log.info("going on from %s (step %d)", checkpoint.path, trainer.state.step)

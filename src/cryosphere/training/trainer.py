@@ -6,7 +6,7 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW
 
 from cryosphere.errors import NonFiniteLossError
@@ -27,7 +27,7 @@ from cryosphere.training.config import Config
 from cryosphere.training.data import ParticleLoader, Rows, Split, epoch_order
 from cryosphere.training.metrics import EpochAverages, MetricsTable
 from cryosphere.training.run_directory import RunDirectory
-from cryosphere.training.schedules import warm_then_cosine
+from cryosphere.training.schedules import coarse_to_fine, warm_then_cosine
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +61,15 @@ class Trainer:
         self.split = Split.of(config, len(loader))
         self.batch_size = min(self.settings.batch_size, len(self.split.train))
         self.steps_per_epoch = -(-len(self.split.train) // self.batch_size)
-        self._total_steps = self.steps_per_epoch * self.settings.epochs
+        assert self.settings.epochs is not None  # completed when the inputs were read
+        self.epochs = self.settings.epochs
+        self._total_steps = self.steps_per_epoch * self.epochs
         self.raw_model = model
         self.optimizer: Any
         self.model: Any
         self.model, self.optimizer = fabric.setup(model, _optimizer(model, config))
         self.state = State()
+        self.averaged = _Averaged(model, self.settings.average) if self.settings.average else None
         self.averages = self._no_averages()
         self._generator = torch.Generator(fabric.device)
         self._stop_signal: int | None = None
@@ -77,6 +80,8 @@ class Trainer:
     def resume(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Go on from a checkpoint, exactly."""
         checkpoints.restore_state(checkpoint, self.raw_model, self.optimizer.optimizer)
+        if self.averaged is not None:
+            self.averaged.restore(checkpoint.tensors)
         facts = checkpoint.facts
         self.state = State(**facts["state"])
         self.averages.restore(facts["averages"])
@@ -91,18 +96,20 @@ class Trainer:
         table = MetricsTable(self.run.metrics_path, self.state.metrics)
         writer = _Summary(self.run)
         with _stopping_on_signals(self), writer:
-            while self.state.epoch < self.settings.epochs:
+            while self.state.epoch < self.epochs:
                 if not self._epoch(progress):
                     self._save()
                     return "stopped"
+                if self.averaged is not None and self.state.epoch == self.epochs - 1:
+                    self.averaged.put_into(self.raw_model)
                 row = self._finish_epoch()
-                if self.config.segmentation.join and self.state.epoch == round(JOIN_AT * self.settings.epochs):
+                if self.config.segmentation.join and self.state.epoch == round(JOIN_AT * self.epochs):
                     self._join_segments()
                 table.append(row)
                 self.state.metrics = table.rows
                 writer.add_row(row, self.state.step)
                 self._save()
-                _log_epoch(row, self.settings.epochs)
+                _log_epoch(row, self.epochs)
         return "finished"
 
     def _epoch(self, progress: Progress) -> bool:
@@ -113,7 +120,7 @@ class Trainer:
         self.model.train()
         began = last_saved = time.monotonic()
         already = state.seconds
-        label = f"epoch {state.epoch + 1}/{self.settings.epochs}"
+        label = f"epoch {state.epoch + 1}/{self.epochs}"
         with progress.track(len(rest), label) as advance:
             for batch in self.loader.batches(rest, self.batch_size):
                 self._step(batch)
@@ -140,6 +147,8 @@ class Trainer:
         norm = self.fabric.clip_gradients(self.model, self.optimizer, max_norm=largest, error_if_nonfinite=False)
         assert norm is not None
         self.optimizer.step()
+        if self.averaged is not None:
+            self.averaged.update(self.raw_model)
         self.averages.add(losses, norm, state.step)
         state.step += 1
         state.step_in_epoch += 1
@@ -152,7 +161,9 @@ class Trainer:
     def _weights(self, done: float) -> Weights:
         loss = self.config.loss
         names = ("kl_latent", "kl_segments", "continuity", "clash", "elastic")
-        return Weights(**{name: getattr(loss, name).at(done) for name in names})
+        finest = 2 * self.raw_model.projector.grid.pixel_size
+        resolution = coarse_to_fine(done, until=loss.coarse_until, start=loss.coarse_resolution, end=finest)
+        return Weights(**{name: getattr(loss, name).at(done) for name in names}, resolution=resolution)
 
     def _finish_epoch(self) -> dict[str, Any]:
         self._require_finite()
@@ -183,27 +194,40 @@ class Trainer:
     def _join_segments(self) -> None:
         rows = self.split.validation if len(self.split.validation) else self.split.train
         joins = joining.join_alike(self.raw_model, self.loader, rows, self.batch_size)
+        if joins and self.averaged is not None:
+            self.averaged.begin(self.raw_model)
         if joins:
             log.info("%s", joining.describe(joins, int(self.raw_model.segmentation.alive.sum())))
 
-    @torch.no_grad()
     def _validate(self) -> dict[str, float | str]:
-        """Mean correlation of posterior-mean predictions with held-out and, for comparison, as many training images."""
+        """How well held-out images, and for comparison as many training images, are explained."""
         result: dict[str, float | str] = {"validation_correlation": "", "train_mean_correlation": ""}
-        rows = self.split.validation
+        result |= {"validation_gain": "", "train_gain": ""}
+        held_out, trained = self.split.validation, self.split.train
         self.raw_model.eval()
-        if len(rows):
-            result["validation_correlation"] = self._mean_correlation(rows)
-        spread = np.linspace(0, len(self.split.train) - 1, min(len(self.split.train), max(len(rows), 200)))
-        result["train_mean_correlation"] = self._mean_correlation(self.split.train[spread.astype(np.int64)])
+        if len(held_out):
+            result["validation_correlation"], result["validation_gain"] = self._explained(held_out)
+        spread = np.linspace(0, len(trained) - 1, min(len(trained), max(len(held_out), 200))).astype(np.int64)
+        result["train_mean_correlation"], result["train_gain"] = self._explained(trained[spread])
         self.raw_model.train()
         return result
 
-    def _mean_correlation(self, rows: Rows) -> float:
-        total = torch.zeros((), dtype=torch.float64, device=self.fabric.device)
+    @torch.no_grad()
+    def _explained(self, rows: Rows) -> tuple[float, float]:
+        """Mean correlation with posterior-mean predictions, and the gain over the unmoved structure.
+
+        The gain is in nats per image: the log-likelihood of predictions drawn from the posteriors, less that of the
+        unmoved structure and less the divergence of the latent. Positive: the motion is in the images.
+        """
+        model, sums = self.raw_model, torch.zeros(3, dtype=torch.float64, device=self.fabric.device)
+        generator = torch.Generator(self.fabric.device).manual_seed(_step_seed(self.settings.seed, 0))
         for batch in self.loader.batches(rows, self.batch_size):
-            total += self.raw_model(batch, Weights(), draw=False).correlations.sum()
-        return float(total) / len(rows)
+            drawn = model(batch, Weights(), generator)
+            better = (drawn.correlations - model.base_correlations(batch)).sum()
+            mean = model(batch, Weights(), draw=False).correlations.sum()
+            sums += torch.stack([mean, better, drawn.kl_latent * len(batch)])
+        correlation, better, divergence = (sums / len(rows)).tolist()
+        return correlation, better / float(model.kl_weight()) - divergence
 
     def _require_finite(self) -> None:
         failure = self.averages.first_failure()
@@ -229,6 +253,8 @@ class Trainer:
         self._require_finite()
         facts = {"state": vars(self.state), "averages": self.averages.state()}
         tensors = checkpoints.gather_state(self.raw_model, self.optimizer.optimizer)
+        if self.averaged is not None:
+            tensors |= self.averaged.state()
         path = checkpoints.checkpoint_path(self.run.checkpoints, self.state.step)
         checkpoints.save(path, tensors, facts)
         checkpoints.keep_newest(self.run.checkpoints, self.settings.keep_checkpoints)
@@ -239,6 +265,39 @@ class Trainer:
             raise KeyboardInterrupt
         self._stop_signal = number
         log.warning("%s: saving a checkpoint and stopping", signal.Signals(number).name)
+
+
+class _Averaged:
+    """An exponential average of a model's parameters, which takes their place at the end of training."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.begin(model)
+
+    def begin(self, model: nn.Module) -> None:
+        """Start anew at the model's present parameters."""
+        self.values = {name: p.detach().clone() for name, p in model.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move a little towards the model's present parameters."""
+        now = [p.detach() for p in model.parameters()]
+        torch._foreach_lerp_(list(self.values.values()), now, 1 - self.decay)
+
+    @torch.no_grad()
+    def put_into(self, model: nn.Module) -> None:
+        """Give the model the averaged parameters."""
+        for name, parameter in model.named_parameters():
+            parameter.copy_(self.values[name])
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors to store in a checkpoint."""
+        return {f"average/{name}": value for name, value in self.values.items()}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take stored tensors back."""
+        for name, value in self.values.items():
+            value.copy_(tensors[f"average/{name}"])
 
 
 def _optimizer(model: HeterogeneityModel, config: Config) -> AdamW:
