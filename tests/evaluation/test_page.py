@@ -107,6 +107,17 @@ def test_without_oracle_and_volumes_the_page_says_less(tmp_path, found, values):
     assert not (tmp_path / "evaluation" / "volumes.png").exists()
 
 
+def test_a_curve_that_outlasts_the_grid_is_marked(tmp_path, found, values, fsc):
+    summary = fsc.summary()
+    finest = 1 / summary.frequencies[-1]
+    beads = replace(summary.beads, at_half=finest, at_0143=finest)
+    base = replace(summary.base_beads, at_half=20.0)
+    outlasting = replace(good(found), fsc=replace(summary, beads=beads, base_beads=base))
+    text = text_of(write_page(tmp_path, outlasting, _one_figure(values)))
+    assert f"agree with the true ones to ≤\u00a0{finest:.1f} Å" in text
+    assert "base structure 20.0 Å" in text
+
+
 def test_names_are_escaped(tmp_path, found, values):
     odd = agreement(name="A<b>&B distance")
     text = text_of(write_page(tmp_path, replace(good(found), agreements=[odd]), _one_figure(values)))
@@ -122,16 +133,31 @@ def test_nothing_wrong_is_said_to_be_so(tmp_path, found, values):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"correlation_on_oracle_images": 0.5}, "correlation 0.500, 53 % of the 0.950 that was possible"),
-        ({"correlation": float("nan")}, "not in the predicted structures"),
-        ({"predicted_range": (24.0, 26.0)}, "the motion is too small; the predicted range spans 20 %"),
-        ({"predicted_range": (10.0, 40.0)}, "the motion is too large; the predicted range spans 3.0 times"),
+        (
+            {"correlation_on_oracle_images": 0.5},
+            "Correlations below 85 % of what was possible: LID distance (0.500 of 0.950).",
+        ),
+        ({"correlation": float("nan")}, "What moves in truth does not move in the predicted structures: LID distance."),
+        ({"predicted_range": (24.0, 26.0)}, "The motion is too small: LID distance (20 % of the true range)."),
+        ({"predicted_range": (10.0, 40.0)}, "The motion is too large: LID distance (3.0 times the true range)."),
     ],
 )
 def test_a_figure_that_was_missed_is_named(found, changes, says):
-    (sentence,) = failures(replace(good(found), agreements=[agreement(**changes)]))
-    assert sentence.startswith("LID distance: ")
-    assert says in sentence
+    assert failures(replace(good(found), agreements=[agreement(**changes)])) == [says]
+
+
+def test_a_range_narrowed_by_noise_as_the_oracles_is_no_failure(found):
+    """The variance of a posterior mean is that of the truth times the squared correlation."""
+    noisy = agreement(oracle_correlation=0.5, correlation_on_oracle_images=0.48, predicted_range=(22.5, 27.5))
+    assert failures(replace(good(found), agreements=[noisy])) == []
+    clear = agreement(predicted_range=(22.5, 27.5))
+    assert len(failures(replace(good(found), agreements=[clear]))) == 1
+
+
+def test_what_does_not_move_in_truth_is_not_missed(found):
+    still = agreement(correlation=float("nan"), true_range=(20.0, 20.0), predicted_range=(20.0, 21.0))
+    still = replace(still, oracle_correlation=float("nan"))
+    assert failures(replace(good(found), agreements=[still])) == []
 
 
 def test_values_that_are_off_by_more_than_noise_are_named_together(found):

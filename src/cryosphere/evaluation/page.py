@@ -166,9 +166,11 @@ def _reached(evaluation: Evaluation) -> str:
             f"{len(parts.bodies)} {'part that moves' if len(parts.bodies) == 1 else 'parts that move'} as one."
         )
     if fsc is not None:
+        found, unmoved = (_detail(one.at_half, fsc, 1) for one in (fsc.beads, fsc.base_beads))
         sentences.append(
-            f"As volumes, they agree with the true ones to {fsc.beads.at_half:.1f} Å (where the Fourier shell "
-            f"correlation falls to 0.5; base structure {fsc.base_beads.at_half:.1f} Å)."
+            f"As volumes, they agree with the true ones to {found} Å (where the Fourier shell correlation falls to "
+            f"0.5; base structure {unmoved} Å), with an area under the curve of {fsc.beads.area:.3f} (base structure "
+            f"{fsc.base_beads.area:.3f}, at most {fsc.highest_area:.3f})."
         )
     return " ".join(sentences)
 
@@ -221,7 +223,8 @@ def _volume_table(fsc: FscSummary) -> str:
         ("all atoms, base structure", fsc.base_atoms),
     ]
     rows = "".join(
-        f"<tr><td>{name}</td><td class='n'>{found.at_half:.2f}</td><td class='n'>{found.at_0143:.2f}</td>"
+        f"<tr><td>{name}</td><td class='n'>{_detail(found.at_half, fsc, 2)}</td>"
+        f"<td class='n'>{_detail(found.at_0143, fsc, 2)}</td>"
         f"<td class='n'>{found.area:.3f} ± {found.area_sd:.3f}</td></tr>"
         for name, found in kinds
         if found is not None
@@ -236,6 +239,12 @@ def _volume_table(fsc: FscSummary) -> str:
         "|FSC| as CryoBench takes it, mean ± standard deviation (its tables are for a box of 128, where 0.492 is "
         "possible)." + ("" if fsc.atoms is None else f" True atoms are {true_atoms}.") + "</p>"
     )
+
+
+def _detail(resolution: float, fsc: FscSummary, decimals: int) -> str:
+    """A resolution in Å, marked where the grid ends before the curve falls so far."""
+    mark = "≤\u00a0" if resolution <= 1.001 / fsc.frequencies[-1] else ""
+    return f"{mark}{resolution:.{decimals}f}"
 
 
 def _details(evaluation: Evaluation, per_image: PerImage) -> str:

@@ -14,7 +14,7 @@ from cryosphere.presentation.style import MUTED, TRAIN, VALIDATION, new_figure
 
 PREDICTED, TRUE, ORACLE, BASE = TRAIN, "#3c4148", VALIDATION, MUTED
 COLUMNS = 3
-BINS = 40
+FEWEST_BINS, MOST_BINS = 10, 40
 
 
 def panels(count: int, height: float = 2.9, columns: int = COLUMNS) -> tuple[Figure, list[Axes]]:
@@ -35,7 +35,8 @@ def histograms(
 
     What lies beyond the limits is counted in the outermost bins.
     """
-    edges = np.linspace(*limits, BINS + 1)
+    smallest = min((np.isfinite(numbers).sum() for numbers in values.values()), default=0)
+    edges = np.linspace(*limits, int(np.clip(1.6 * np.sqrt(smallest), FEWEST_BINS, MOST_BINS)) + 1)
     for k, ((label, numbers), colour) in enumerate(zip(values.items(), colours, strict=True)):
         finite = np.clip(numbers[np.isfinite(numbers)], *limits)
         if not len(finite):

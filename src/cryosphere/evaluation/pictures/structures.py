@@ -81,7 +81,7 @@ def shell_correlations(fsc: FscResult) -> Figure:
     if fsc.atoms is not None and fsc.base_atoms is not None:
         kinds.append(("Volumes of all atoms", fsc.atoms, fsc.base_atoms))
     with styled():
-        figure = new_figure(10.65 if len(kinds) > 1 else 6.5, 3.6)
+        figure = new_figure(10.65 if len(kinds) > 1 else 6.5, 3.8)
         axes = figure.subplots(1, len(kinds), squeeze=False, sharey=True)[0]
         for panel, (title, found, base) in zip(axes, kinds, strict=True):
             _band(panel, fsc.frequencies, found, PREDICTED, "predicted structure")
@@ -98,7 +98,7 @@ def shell_correlations(fsc: FscResult) -> Figure:
             panel.set_ylim(min(-0.05, float(base.curves.mean(axis=0).min()) - 0.05), 1.05)
             _resolution_axis(panel, float(fsc.frequencies[-1]), len(kinds))
         axes[0].set_ylabel("Fourier shell correlation\nwith the true structure")
-        axes[-1].legend(fontsize=8, loc="upper right", bbox_to_anchor=(1.0, 0.99))
+        _legend_below(figure, axes[0])
         return figure
 
 
