@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -76,6 +79,8 @@ def test_project_finds_the_box_in_a_stack_of_another_folder(config, tmp_path):
         (("box: 24", "boks: 24"), "did you mean images.box"),
         (("chain: A", "chain: Q"), "no chain 'Q'"),
         (("model.pdb", "nothing.pdb"), "nothing.pdb"),
+        (("first: 11}", "first: 11, last: 99}"), "only chain 'A' 1 to 20"),
+        (("images:", "absent: [{residues: [{chain: Q}]}]\nimages:"), "no chain 'Q'"),
     ],
 )
 def test_a_wrong_configuration_ends_with_2_one_message_and_nothing_left(config, tmp_path, change, says):
@@ -85,6 +90,26 @@ def test_a_wrong_configuration_ends_with_2_one_message_and_nothing_left(config, 
     assert says in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_keeps_the_images_and_says_how_to_go_on(config, tmp_path):
+    config.write_text(CONFIG.replace("count: 12, box: 24", "count: 100000, box: 48"))
+    command = [sys.executable, "-m", "cryosphere", "-q", "simulate", str(config), "--outdir", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("out/.simulation.part/.particles.mrcs.part")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.0)  # some batches of images
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert re.fullmatch(
+        r"cryosphere: interrupted: \d+ of 100000 images are kept; the same command goes on from there\n", said
+    )
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".simulation.part"]
+    config.write_text(CONFIG)  # something else: starts over
+    assert cryosphere("-q", "simulate", config, "--outdir", tmp_path / "out").returncode == 0
+    assert not (tmp_path / "out" / ".simulation.part").exists()
 
 
 def test_an_impossible_seed_is_refused(config, tmp_path):

@@ -37,6 +37,10 @@ def test_paths_are_relative_to_the_configurations_folder(tmp_path):
     assert load(tmp_path, HINGE).model == tmp_path / "protein.pdb"
     motion = load(tmp_path, "motion: {kind: trajectory, trajectory: a/b.dcd, topology: c.pdb}").motion
     assert (motion.trajectory, motion.topology) == (tmp_path / "a/b.dcd", tmp_path / "c.pdb")
+    weighted = load(tmp_path, "motion: {kind: trajectory, trajectory: b.dcd, topology: c.pdb, weights: w.txt}").motion
+    assert weighted.weights == tmp_path / "w.txt"
+    motion = load(tmp_path, "motion: {kind: interpolation, start: a.pdb, end: b.cif}").motion
+    assert (motion.start, motion.end) == (tmp_path / "a.pdb", tmp_path / "b.cif")
 
 
 @pytest.mark.parametrize(
@@ -50,6 +54,31 @@ def test_paths_are_relative_to_the_configurations_folder(tmp_path):
         (HINGE.replace("[11.459, 11.459]", "[11.459]"), "has 1 values for 2"),
         (HINGE.replace("model: protein.pdb", ""), "needs `model`"),
         ("motion: {kind: hinge, domains: []}", "motion.hinge.domains"),
+        (
+            HINGE.replace("axis:", "scal: -1, axis:".replace(", ", "\n      ")),
+            "did you mean motion.hinge.domains.0.scale",
+        ),
+        (HINGE.replace("axis: [0, 1, 0]", "axis: [0, 1, 0]\n      scale: 0"), "scale must not be 0"),
+        (HINGE.replace("first: 599", "first: 800"), "first (800) must not be after last (755)"),
+        (HINGE + "absent: [{residues: [{chain: B}], fraction: 1.5}]", "absent.0.fraction"),
+        (HINGE + "jitter: {mode: 3}", "did you mean jitter.modes"),
+        (HINGE + "pose_errors: {rotation: 2}", "did you mean pose_errors.rotation_degrees"),
+        (HINGE + "optics: {voltge_kv: 300}", "did you mean optics.0.voltage_kv"),
+        (HINGE + "optics: []", "optics"),
+        ("motion: {kind: trajectory, trajectory: a.dcd, superpose: maybe}", "must be true, false, or a list"),
+        ("motion: {kind: trajectory, trajectory: a.dcd, weights: [1, -2]}", "motion.trajectory.weights.list.1"),
+        ("motion: {kind: trajectory, trajectory: a.dcd, weights: {a: 1}}", "must be a list of numbers or the name"),
+        ("motion: {kind: interpolation, start: a.pdb, end: b.pdb, domains: none}", "should be 'auto'"),
+        ("model: a.pdb\nmotion: {kind: interpolation, start: a.pdb, end: b.pdb}", "leave `model` out"),
+        (
+            "motion: {kind: interpolation, start: a.pdb, end: b.pdb, states: {kind: discrete, values: [0, 2]}}",
+            "values.1",
+        ),
+        (
+            "motion: {kind: interpolation, start: a.pdb, end: b.pdb, states: {kind: discrete, values: [0, 1], "
+            "weights: [1]}}",
+            "weights has 1 values for 2 values",
+        ),
         ("motion: [", "not valid YAML"),
         ("model: protein.pdb", "motion is missing"),
     ],
@@ -70,3 +99,31 @@ def test_the_documented_configuration_is_valid_and_shows_the_defaults(tmp_path):
     assert (documented.placement, documented.seed) == (plain.placement, plain.seed)
     assert documented.motion.conformations == plain.motion.conformations
     assert documented.motion.domains[0] == plain.motion.domains[0]
+    left = {"model", "motion", "images", "optics", "ctf", "placement", "seed"}
+    assert documented.model_dump(exclude=left) == plain.model_dump(exclude=left)
+
+
+def test_every_fragment_of_the_documentation_is_valid(tmp_path):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "simulation.md").read_text(encoding="utf-8")
+    fragments = [block.split("```")[0] for block in page.split("```yaml\n")[2:]]
+    assert len(fragments) >= 7
+    seen = set()
+    for fragment in fragments:
+        kind = fragment.split(":")[0]
+        seen.add(kind)
+        if kind == "motion":
+            load(tmp_path, fragment.replace(", …]", "]"))
+        elif kind == "angles":
+            for line in fragment.splitlines():
+                load(tmp_path, HINGE[: HINGE.index("  angles:")] + "  " + line)
+        else:
+            load(tmp_path, HINGE + fragment)
+    assert {"motion", "angles", "jitter", "absent", "optics", "ctf"} <= seen
+
+
+def test_other_states_of_an_interpolation_are_valid_as_documented(tmp_path):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "simulation.md").read_text(encoding="utf-8")
+    inline = [text for text in page.split("`") if text.startswith("{kind: ")]
+    kinds = {load(tmp_path, f"motion: {{kind: interpolation, start: a, end: b, states: {text}}}").motion.states.kind
+             for text in inline if "mean" in text or "values" in text}  # fmt: skip
+    assert kinds == {"normal_mixture", "discrete"}

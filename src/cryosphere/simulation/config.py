@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from cryosphere.settings import Section, read_yaml, validate
 from cryosphere.simulation.image_config import (
@@ -67,13 +67,15 @@ class SimulationConfig(Section):
     truth_atoms: bool = Field(default=False, description="write truth_atoms.npy: all atoms of every conformation")
     seed: int = Field(default=0, ge=0, lt=2**63)
 
-    @model_validator(mode="after")
-    def _motion_and_model_go_together(self) -> SimulationConfig:
-        if self.model is None and isinstance(self.motion, HingeMotion):
-            raise ValueError("a hinge motion needs `model`, the structure whose domains move")
-        if self.model is not None and isinstance(self.motion, InterpolationMotion):
-            raise ValueError("an interpolation takes its base structure from `motion.start`: leave `model` out")
-        return self
+    @field_validator("motion")
+    @classmethod
+    def _goes_with_the_model(cls, motion: Motion, info: ValidationInfo) -> Motion:
+        model = info.data.get("model", motion)  # anything but None where the model itself is wrong
+        if model is None and isinstance(motion, HingeMotion):
+            raise ValueError("a hinge needs `model`, the structure whose domains move")
+        if isinstance(model, Path) and isinstance(motion, InterpolationMotion):
+            raise ValueError("an interpolation takes its base structure from `start`: leave `model` out")
+        return motion
 
 
 def load_simulation(path: Path, *, seed: int | None = None) -> SimulationConfig:

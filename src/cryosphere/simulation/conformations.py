@@ -125,7 +125,7 @@ def label_domains(beads: Beads, domains: Iterable[Sequence[ResidueRange]]) -> ND
             first = int(shared[0])
             raise ConfigError(
                 f"motion.domains: domain {number} shares residues with domain {labels[first]}: {len(shared)} of them, "
-                f"from residue {beads.number[first]} of chain {beads.chain[first]!r}"
+                f"from residue {beads.number[first]} of chain {str(beads.chain[first])!r}"
             )
         labels[inside] = number
     return labels

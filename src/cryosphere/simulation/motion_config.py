@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from cryosphere.settings import Section
 
@@ -37,6 +37,33 @@ class ResidueRange(Section):
         if self.first is not None and self.last is not None and self.last < self.first:
             raise ValueError(f"first ({self.first}) must not be after last ({self.last})")
         return self
+
+
+def _form(value: Any) -> str | None:
+    """Which form a setting has that may be given in two: a list, a word (or path), or true and false."""
+    if isinstance(value, list | tuple):
+        return "list"
+    if isinstance(value, bool):
+        return "switch"
+    return "word" if isinstance(value, str | Path) else None
+
+
+def _forms(message: str) -> Discriminator:
+    return Discriminator(_form, custom_error_type="wrong_form", custom_error_message=message)
+
+
+Superpose = Annotated[
+    Annotated[bool, Tag("switch")] | Annotated[tuple[ResidueRange, ...], Tag("list")],
+    _forms("must be true, false, or a list of residue ranges such as [{chain: A, first: 1, last: 90}]"),
+]
+Weights = Annotated[
+    Annotated[tuple[NotNegative, ...], Tag("list")] | Annotated[Path, Tag("word")],
+    _forms("must be a list of numbers or the name of a text file of numbers"),
+]
+Pivot = Annotated[
+    Annotated[Literal["attachment"], Tag("word")] | Annotated[Vector, Tag("list")],
+    _forms("must be attachment or a point [x, y, z]"),
+]
 
 
 class NormalMixture(Section):
@@ -85,9 +112,7 @@ class HingeDomain(Section):
 
     residues: tuple[ResidueRange, ...] = Field(min_length=1)
     axis: Vector = Field(description="direction; the turn is right-handed about it; any length")
-    pivot: Literal["attachment"] | Vector = Field(
-        default="attachment", description="a point on the axis, in the model file's coordinates"
-    )
+    pivot: Pivot = Field(default="attachment", description="a point on the axis, in the model file's coordinates")
     scale: float = Field(default=1.0, description="times the angle; -1 turns the other way")
 
     @model_validator(mode="after")
@@ -117,10 +142,10 @@ class TrajectoryMotion(Section):
     first: int = Field(default=0, ge=0)
     last: int | None = Field(default=None, ge=1, description="frame before which to stop; null: to the end")
     step: int = Field(default=1, ge=1)
-    superpose: bool | tuple[ResidueRange, ...] = Field(
+    superpose: Superpose = Field(
         default=True, description="lay every frame on the base structure: by all residues, by these, or not at all"
     )
-    weights: tuple[NotNegative, ...] | Path | None = Field(
+    weights: Weights | None = Field(
         default=None, description="of the frames used, in the configuration or in a text file; null: equal"
     )
 
@@ -172,19 +197,25 @@ class RigidDomain(Section):
     residues: tuple[ResidueRange, ...] = Field(min_length=1)
 
 
+Domains = Annotated[
+    Annotated[Literal["auto"], Tag("word")] | Annotated[tuple[RigidDomain, ...], Tag("list")],
+    _forms("must be auto or a list of domains such as [{residues: [{chain: A, first: 1, last: 90}]}]"),
+]
+
+
 class InterpolationMotion(Section):
     """Conformations lie on the way between two structures of one protein; rigid bodies move along screws."""
 
     kind: Literal["interpolation"]
     start: Path = Field(description="the base structure, t = 0")
     end: Path = Field(description="a structure with the same residues, t = 1")
-    domains: Literal["auto"] | tuple[RigidDomain, ...] = Field(
+    domains: Domains = Field(
         default="auto", description="rigid bodies; what is in none of them is one more. auto: found"
     )
     states: Annotated[UniformStates | NormalMixtureStates | DiscreteStates, Field(discriminator="kind")] = (
         UniformStates(kind="uniform")
     )
-    superpose: bool | tuple[ResidueRange, ...] = Field(
+    superpose: Superpose = Field(
         default=True, description="lay the end on the start: by its largest body, by these residues, or not at all"
     )
     conformations: int = Field(default=1000, ge=1, description="different states drawn; at most one per image")

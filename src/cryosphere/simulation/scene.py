@@ -68,11 +68,12 @@ def set_scene(config: SimulationConfig, stack: str, star: Path, progress: Progre
     images, seed = config.images, config.seed
     conformations = _conformations(config, progress)
     model = conformations.model
+    composition = draw_composition(model.beads, config.absent, images.count, generator(seed, Stream.ABSENT))
     check_inside_box(model, images.box, images.pixel_size, source=config.model)
     return Scene(
         config=config,
         conformations=conformations,
-        composition=draw_composition(model.beads, config.absent, images.count, generator(seed, Stream.ABSENT)),
+        composition=composition,
         index=assigned(images.count, len(conformations), conformations.weights, generator(seed, Stream.ASSIGNMENT)),
         table=acquire(config, stack, star),
     )

@@ -184,9 +184,9 @@ def _refuse_torn_frames(motion: TrajectoryMotion, positions: NDArray[np.float32]
         stretch = np.linalg.norm(frame[first] - frame[second], axis=1) - usual
         if stretch.max() > _LONGEST_STRETCH:
             worst = int(stretch.argmax())
+            chain, one, other = str(beads.chain[first[worst]]), beads.number[first[worst]], beads.number[second[worst]]
             raise StructureError(
-                f"{motion.trajectory}: in frame {motion.first + index * motion.step} the bonded residues "
-                f"{beads.number[first[worst]]} and {beads.number[second[worst]]} of chain "
-                f"{beads.chain[first[worst]]!r} are {stretch[worst] + usual[worst]:.0f} Å apart: the molecule is torn "
+                f"{motion.trajectory}: in frame {motion.first + index * motion.step} the bonded residues {one} and "
+                f"{other} of chain {chain!r} are {stretch[worst] + usual[worst]:.0f} Å apart: the molecule is torn "
                 "apart, as by a periodic box that the file does not tell; make it whole with the program that wrote it"
             )
