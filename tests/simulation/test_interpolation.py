@@ -10,8 +10,11 @@ from scipy.spatial.transform import Rotation
 
 from cryosphere.errors import ConfigError, StructureError
 from cryosphere.settings import validate
+from cryosphere.simulation.hinge import turned
 from cryosphere.simulation.interpolation import draw_states, interpolated_conformations
 from cryosphere.simulation.motion_config import InterpolationMotion, NormalMixtureStates, UniformStates
+from cryosphere.simulation.protein import two_domain_protein
+from cryosphere.simulation.rigid_bodies import find_bodies
 from cryosphere.simulation.superposition import Screw, superposition
 from cryosphere.structures.model import read_model
 
@@ -81,6 +84,24 @@ def test_automatic_domains_of_adenylate_kinase_are_its_lid_and_its_nmp_domain(sh
         inside = number[found.domain == label]
         assert set(range(first, last + 1)) <= set(inside)
         assert len(inside) <= last - first + 1 + 15
+
+
+def test_automatic_domains_of_a_hinge_meet_at_the_hinge():
+    protein = two_domain_protein(seed=1)
+    beads = protein.model.beads
+    (_, boundary), _ = protein.domains
+    moving = beads.number > boundary
+    end = beads.positions.copy()
+    end[moving] = turned(beads.positions[moving], np.array(protein.axis), np.array(protein.pivot), np.array([0.5]))[0]
+    labels = find_bodies(beads, beads.positions, end)
+    # near the hinge residues move by less than the 2 Å that a body tolerates, so they may go with either
+    assert np.abs(np.flatnonzero(labels != moving) - boundary).max(initial=0) <= 6
+    assert set(labels) == {0, 1}
+
+
+def test_a_rigid_protein_is_one_body(protein):
+    beads = read_model(protein).beads
+    assert set(find_bodies(beads, beads.positions, beads.positions[:, [1, 2, 0]])) == {0}
 
 
 def test_bonds_keep_their_length_on_the_way(shared_data):

@@ -12,6 +12,7 @@ from cryosphere.simulation.motion_config import TrajectoryMotion
 from cryosphere.simulation.periodic import Unwrapper, usable_cell
 from cryosphere.simulation.trajectory import trajectory_conformations
 from cryosphere.structures.model import read_model
+from cryosphere.structures.write import write_models
 
 RECTANGULAR = np.diag([45.0, 52.0, 48.0])
 TRICLINIC = np.array([[50.0, 0, 0], [12.0, 47.0, 0], [-9.0, 14.0, 49.0]])
@@ -57,6 +58,14 @@ def test_a_torn_protein_is_mended(shared_data, tmp_path, caplog, cell):
     assert atoms == pytest.approx(np.repeat(model.positions[None], 6, axis=0), abs=0.03)
 
 
+def test_a_topology_that_is_torn_itself_is_understood(shared_data, tmp_path):
+    model = read_model(shared_data / "trajectories" / "adk" / "adk_closed.pdb")
+    frames = wrapped(drifting(model.positions), RECTANGULAR)
+    write_models(tmp_path / "torn.cif", model, wrapped(model.positions, RECTANGULAR)[None])
+    found = conformations(write_xtc(tmp_path / "t.xtc", frames, RECTANGULAR), tmp_path / "torn.cif", model)
+    assert found.positions == pytest.approx(np.repeat(model.beads.positions[None], 6, axis=0), abs=0.02)
+
+
 def test_chains_come_to_lie_beside_each_other_as_in_the_topology(protein, tmp_path):
     model = read_model(protein)
     frames = drifting(model.positions)
@@ -68,7 +77,7 @@ def test_chains_come_to_lie_beside_each_other_as_in_the_topology(protein, tmp_pa
 
 def test_a_whole_molecule_is_left_exactly_where_it_is(shared_data):
     model = read_model(shared_data / "trajectories" / "adk" / "adk_closed.pdb")
-    moved = Unwrapper(model)(model.positions, 90 * np.eye(3))
+    moved = Unwrapper(model, 90 * np.eye(3))(model.positions, 90 * np.eye(3))
     assert np.array_equal(moved, model.positions)
 
 

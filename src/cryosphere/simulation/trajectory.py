@@ -82,7 +82,7 @@ class _WholeFrames:
 
     def __init__(self, file: TrajectoryFile) -> None:
         self._file = file
-        self._unwrap = Unwrapper(file.topology)
+        self._unwrap: Unwrapper | None = None
         self.frames = self.mended = 0
 
     def __iter__(self) -> Iterator[Array]:
@@ -90,6 +90,7 @@ class _WholeFrames:
             self.frames += 1
             atoms = frame.atoms
             if frame.cell is not None:
+                self._unwrap = self._unwrap or Unwrapper(self._file.topology, frame.cell)
                 atoms = self._unwrap(frame.atoms, frame.cell)
                 self.mended += bool(np.abs(atoms - frame.atoms).max() > _MOVED)
             yield atoms
