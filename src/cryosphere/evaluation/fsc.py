@@ -29,6 +29,7 @@ Float = NDArray[np.float64]
 
 IMAGES = 100  # CryoBench's number
 THRESHOLDS = (0.5, 0.143)
+ATOM_RESOLUTION = 3.0  # voxels: atoms are laid on a grid twice as fine, so that nothing folds into the last shells
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def _of_beads(
 def _of_atoms(
     model: TrainedModel, truth: Truth, rows: NDArray[np.int64], latents: NDArray[np.floating], grid: ImageGrid
 ) -> Volumes:
-    density = AtomDensity(model.atomic_model, grid)
+    density = AtomDensity(model.atomic_model, grid, ATOM_RESOLUTION * grid.pixel_size)
     following = None if _knows_atoms(model, truth) else AtomsOfBeads(model.atomic_model)
 
     def volume(positions: NDArray[np.floating], held: NDArray[np.bool_] | None = None) -> Tensor:

@@ -101,9 +101,8 @@ def _facts(evaluation: Evaluation) -> str:
     if evaluation.lddt is not None:
         items.append((f"{evaluation.lddt.mean:.3f}", f"lDDT (unmoved: {evaluation.lddt.base_mean:.3f})"))
     if fsc is not None:
-        items.append(
-            (f"{fsc.beads.at_half:.1f} Å", f"where the FSC falls to 0.5 (unmoved: {fsc.base_beads.at_half:.1f})")
-        )
+        found, unmoved = (_detail(one.at_half, fsc, 1) for one in (fsc.beads, fsc.base_beads))
+        items.append((f"{found} Å", f"where the FSC falls to 0.5 (unmoved: {unmoved} Å)"))
     return facts(items)
 
 
