@@ -221,6 +221,25 @@ def test_jitter_does_not_mislead_the_oracle(simulated):
     assert found(groups) > 0.98
 
 
+def test_the_oracle_says_how_far_its_correlation_rests_on_chance(noisy):
+    """Halves drawn from the images vary about as much among each other as the bootstrap says the whole does."""
+    angle = noisy.truth.parameters[:, 0]
+    found = ask_oracle(noisy.truth, ImageStacks(noisy.table), ROWS, find_candidates(noisy.truth, 100))
+    true, expected = angle[noisy.truth.conformation_index], found.expected(angle)
+    generator, halves = np.random.default_rng(0), []
+    for _ in range(20):
+        some = generator.permutation(len(ROWS))[: len(ROWS) // 2]
+        halves.append(np.corrcoef(expected[some], true[some])[0, 1])
+    # a half drawn without replacement varies as the whole does (delete-half jackknife); 20 halves tell it to 16 %
+    assert found.uncertainty(angle, true) == pytest.approx(np.std(halves), rel=0.6)
+    assert found.without_noise(angle) == pytest.approx(true)  # every conformation is a candidate
+
+
+def test_one_image_says_nothing_about_chance(noisy):
+    found = ask_oracle(noisy.truth, ImageStacks(noisy.table), ROWS[:1], find_candidates(noisy.truth, 100))
+    assert np.isnan(found.uncertainty(noisy.truth.parameters[:, 0], np.zeros(1)))
+
+
 def smooth_noise(generator, shape):
     """Displacements with unit RMS along each axis that neighbours along the chain share."""
     kernel = np.hanning(15)

@@ -113,3 +113,4 @@ def test_ends_lie_along_the_directions_in_which_latents_differ():
     assert across[0] == pytest.approx([6.58, 0.0, 0.0], abs=0.25)
     assert across[1] == pytest.approx([0.0, 3.29, 0.0], abs=0.25)
     assert ends_of_components(np.zeros((4, 1))).shape == (1, 2, 1)
+    assert np.isfinite(ends_of_components(np.ones((1, 3)))).all()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryosphere.evaluation import measures
-from cryosphere.evaluation.figures import CHUNK, Figure
+from cryosphere.evaluation.figures import Figure, at_once
 from cryosphere.evaluation.lddt import lddt
 from cryosphere.evaluation.results import Deviations
 from cryosphere.evaluation.stereochemistry import Defects
@@ -18,6 +18,8 @@ from cryosphere.simulation.truth import Truth
 from cryosphere.training.trained import TrainedModel
 
 Float = NDArray[np.float64]
+
+TOLD_AFTER = 20  # structures: progress is told
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,10 @@ def compare(
         Figure("", "Å", lambda x: measures.aligned_deviation(np.broadcast_to(base, x.shape).copy(), x)),
     ]
     of_base = [figure.in_chunks(truth.conformations)[truth.conformation_index] for figure in unmoved]
-    pieces = []
+    pieces, step = [], at_once(len(base))
     with progress.track(len(latents), "comparing structures with the truth") as advance:
-        for start in range(0, len(latents), CHUNK):
-            piece = slice(start, start + CHUNK)
+        for start in range(0, len(latents), step):
+            piece = slice(start, start + step)
             predicted, true = model.bead_positions(latents[piece]), truth.positions(piece)
             gaps = [measure(predicted, true) for measure in (measures.deviation, measures.aligned_deviation)]
             pieces.append(np.stack([*gaps, *(figure.of(predicted) for figure in figures)]))
@@ -84,8 +86,8 @@ def take_sample(
     base, bonded = truth.base_positions, model.atomic_model.beads.bonded
     scores, found, in_truth = [], [], []
     with progress.track(len(rows), "looking at neighbours, clashes and links") as advance:
-        for start in range(0, len(rows), CHUNK // 10):
-            piece = slice(start, start + CHUNK // 10)
+        for start in range(0, len(rows), TOLD_AFTER):
+            piece = slice(start, start + TOLD_AFTER)
             scores.append(lddt([predicted[piece], base[None]], true[piece]))
             found.append(Defects.of(predicted[piece], base, bonded))
             in_truth.append(Defects.of(true[piece], base, bonded))

@@ -12,7 +12,7 @@ from cryosphere.evaluation import measures
 from cryosphere.evaluation.domains import Domain
 from cryosphere.simulation.truth import Truth
 
-CHUNK = 1000  # structures at a time
+NUMBERS_AT_ONCE = 2**22  # coordinates: bounds memory
 REFERENCE = 200  # conformations from which the main axis of a turn is taken
 
 
@@ -26,8 +26,14 @@ class Figure:
 
     def in_chunks(self, structures: NDArray[np.floating]) -> NDArray[np.float64]:
         """The same, a bounded number of structures at a time."""
-        pieces = [self.of(structures[i : i + CHUNK]) for i in range(0, len(structures), CHUNK)]
+        step = at_once(structures.shape[1])
+        pieces = [self.of(structures[i : i + step]) for i in range(0, len(structures), step)]
         return np.concatenate(pieces) if pieces else np.zeros(0)
+
+
+def at_once(residues: int) -> int:
+    """How many structures of that many residues are looked at together."""
+    return int(np.clip(NUMBERS_AT_ONCE // (3 * max(residues, 1)), 1, 1000))
 
 
 def figures_of(truth: Truth, groups: Sequence[Domain]) -> list[Figure]:

@@ -110,7 +110,7 @@ def _best_r2(latent: Float, target: Float) -> float:
 def effective_dimension(mean: NDArray[np.floating]) -> float:
     """Participation ratio (Σλ)² / Σλ² of the eigenvalues λ of the means' covariance: 1 to L, NaN if nothing varies."""
     values = np.asarray(mean, dtype=np.float64)
-    covariance = np.cov(values, rowvar=False).reshape(values.shape[1], -1)
+    covariance = np.cov(values, rowvar=False, bias=True).reshape(values.shape[1], -1)
     squares = float(np.square(covariance).sum())
     return float(np.trace(covariance) ** 2 / squares) if squares > 0 else float("nan")
 

@@ -79,7 +79,7 @@ def ends_of_components(latents: NDArray[np.floating]) -> NDArray[np.float32]:
     """Latents (P, 2, L) at both ends of the main directions in which the latents (n, L) differ."""
     values = np.asarray(latents, dtype=np.float64)
     mean = values.mean(axis=0)
-    variances, vectors = np.linalg.eigh(np.cov(values, rowvar=False).reshape(values.shape[1], -1))
+    variances, vectors = np.linalg.eigh(np.cov(values, rowvar=False, bias=True).reshape(values.shape[1], -1))
     order = np.argsort(variances)[::-1][:COMPONENTS]
     followed = [k for rank, k in enumerate(order) if rank == 0 or variances[k] > SHARE_OF_COMPONENT * variances.sum()]
     directions = vectors[:, followed].T

@@ -141,7 +141,7 @@ def _agreement(agreement: Agreement) -> str:
     best, there = agreement.oracle_correlation, agreement.correlation_on_oracle_images
     if best is not None and there is not None and not math.isnan(best + there):
         text += f"; on {agreement.oracle_images} images {there:.3f}, where the best possible is {best:.3f}"
-        if agreement.oracle_sd is not None:
+        if agreement.oracle_sd is not None and not math.isnan(agreement.oracle_sd):
             text += f" ± {agreement.oracle_sd:.{3 if agreement.oracle_sd >= 1e-3 else 4}f}"
         if agreement.oracle_ceiling is not None and agreement.oracle_ceiling < CANDIDATES_LIMIT:
             text += f" (but no more than {agreement.oracle_ceiling:.3f} with so few candidates)"
