@@ -10,7 +10,10 @@ from cryosphere.errors import ConfigError
 from cryosphere.settings import validate
 from cryosphere.simulation.config import HingeMotion, NormalMixture
 from cryosphere.simulation.hinge import draw_angles, hinge_conformations, turned
+from cryosphere.simulation.simulate import simulate
 from cryosphere.structures.model import read_model
+
+from .conftest import configuration
 
 TAIL = {"residues": [{"chain": "B", "first": 11}], "axis": [0, 0, 2]}
 UNIFORM = {"kind": "uniform", "low_degrees": 0, "high_degrees": 60}
@@ -105,3 +108,30 @@ def test_weights_decide_how_often_a_mode_is_drawn():
 def test_domains_that_cannot_be_are_refused(protein, domains, says):
     with pytest.raises(ConfigError, match=says):
         conformations(protein, motion(*domains))
+
+
+def test_with_scales_of_1_and_minus_1_two_domains_open_oppositely(protein):
+    head = {"residues": [{"chain": "A", "last": 110}], "axis": [0, 0, 1], "scale": -1.0}
+    result = conformations(protein, motion(TAIL, head))
+    base = result.model.beads.positions
+    for positions, (angle,) in zip(result.positions.astype(float), result.parameters, strict=True):
+        for number, sign in ((1, 1.0), (2, -1.0)):
+            part = result.domain == number
+            found, _ = Rotation.align_vectors(*(p[part] - p[part].mean(axis=0) for p in (positions, base)))
+            assert found.as_rotvec() == pytest.approx([0, 0, sign * angle], abs=1e-5)
+
+
+def test_discrete_states_are_shown_in_proportion_to_their_weights(protein, tmp_path):
+    angles = {"kind": "discrete", "angles_degrees": [0, 30, 90], "weights": [1, 2, 5]}
+    values = {"model": protein, "motion": {"kind": "hinge", "domains": [TAIL], "angles": angles}}
+    images = {"count": 80, "box": 32, "pixel_size": 2.0}
+    truth = simulate(configuration(values | {"images": images}), tmp_path / "plain").truth
+    assert len(truth.conformations) == 3
+    assert np.rad2deg(truth.parameters[:, 0]) == pytest.approx([0, 30, 90])
+    assert np.bincount(truth.conformation_index).tolist() == [10, 20, 50]
+    # with jitter every state is drawn anew for many conformations, in the same proportion
+    shaken = {"jitter": {"rms": 0.5, "cutoff": 30.0}, "images": images}
+    truth = simulate(configuration(values | shaken), tmp_path / "jitter").truth
+    assert len(truth.conformations) == 80 == len(np.unique(truth.conformations[:, 0, 0]))
+    shown = np.rad2deg(truth.parameters[truth.conformation_index, 0]).round()
+    assert [int((shown == angle).sum()) for angle in (0, 30, 90)] == [10, 20, 50]
