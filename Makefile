@@ -31,12 +31,12 @@ demo: $(READY)  ## simulate a moving protein, learn its motion, compare with the
 test: lint types contracts unit  ## everything CI checks: lint, types, import contracts, tests
 
 lint: $(READY)  ## style and likely bugs (ruff)
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks experiments
+	$(BIN)/ruff format --check src tests benchmarks experiments
 
 format: $(READY)  ## rewrite the code in the common format (ruff)
-	$(BIN)/ruff check --fix src tests benchmarks
-	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks experiments
+	$(BIN)/ruff format src tests benchmarks experiments
 
 types: $(READY)  ## strict type check (mypy)
 	$(BIN)/mypy

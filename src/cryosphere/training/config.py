@@ -142,6 +142,7 @@ class TrainingSettings(Section):
     weight_decay: float = Field(default=1e-4, ge=0, description="of the networks' weights")
     average: float = Field(default=0.0, ge=0, lt=1, description="decay of a running average of the weights; 0 is off")
     gradient_clip: float | None = Field(default=1.0, gt=0, description="largest norm of the gradient; null is off")
+    second_look: bool = Field(default=True, description="at the end, mend latents of images the encoder misjudged")
     validation_fraction: float = Field(default=0.05, ge=0, lt=1, description="held out; none with the free encoder")
     seed: int = Field(default=0, ge=0, lt=2**63, description="of everything random")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto takes a GPU if there is one")

@@ -72,6 +72,11 @@ class RunDirectory:
         return self.root / "metrics.csv"
 
     @property
+    def second_look(self) -> Path:
+        """Latents that replace the encoder's, of images it misjudged; missing where training has not ended."""
+        return self.root / "second_look.npz"
+
+    @property
     def tensorboard(self) -> Path:
         """Folder of TensorBoard's event files."""
         return self.root / "tensorboard"
@@ -97,7 +102,8 @@ class RunDirectory:
 
     def own_files(self) -> list[Path]:
         """Everything here that a run would write or replace; run.json, which tells that it is a run, comes last."""
-        files = (self.config_path, self.model_path, self.particles_path, self.metrics_path, self.evaluation)
+        inputs = (self.config_path, self.model_path, self.particles_path)
+        files = (*inputs, self.metrics_path, self.second_look, self.evaluation)
         folders = (self.checkpoints, self.tensorboard, self.analysis)
         return [path for path in (*files, *folders, self.facts_path) if path.exists()]
 

@@ -27,6 +27,7 @@ from cryosphere.training.config import Config
 from cryosphere.training.data import ParticleLoader, Rows, Split
 from cryosphere.training.prepare import Inputs, build_images, lifted_features
 from cryosphere.training.run_directory import RunDirectory, RunFacts
+from cryosphere.training.second_look import SecondLook
 
 CHUNK = 256  # images or structures at a time
 
@@ -60,6 +61,7 @@ class TrainedModel:
         self.table = table
         self.device = device
         self.progress: Progress = SILENT
+        self._step = -1  # of training, at which the weights were saved
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "auto", progress: Progress = SILENT) -> TrainedModel:
@@ -87,6 +89,7 @@ class TrainedModel:
         checkpoint = checkpoints.load_latest(self.run.checkpoints)
         if checkpoint is None:
             raise RunError(f"{self.run.root} has no checkpoint: training has not come to the end of an epoch yet")
+        self._step = int(checkpoint.facts["state"]["step"])
         model = build_model(self.config, self.atomic_model.beads, self.image_grid, len(self.table), self.device)
         checkpoints.restore_state(checkpoint, model)
         return model.eval()
@@ -144,7 +147,19 @@ class TrainedModel:
         if not means:
             nothing = np.zeros((0, self.latent_dim), dtype=np.float32)
             return Latents(nothing, nothing)
-        return Latents(torch.cat(means).numpy(), torch.cat(spreads).numpy())
+        mean, sd = torch.cat(means).numpy(), torch.cat(spreads).numpy()
+        if self._second_look is not None:
+            mended, of_images = self._second_look.among(chosen)
+            mean[of_images], sd[of_images] = self._second_look.mean[mended], self._second_look.sd[mended]
+        return Latents(mean, sd)
+
+    @cached_property
+    def _second_look(self) -> SecondLook | None:
+        """What replaces the encoder's answers, if it was found with these very weights."""
+        if not self.run.second_look.is_file():
+            return None
+        found = SecondLook.load(self.run.second_look)
+        return found if found.step == self._step else None
 
     @torch.no_grad()
     def membership(self) -> NDArray[np.float64]:

@@ -22,7 +22,7 @@ from cryosphere.errors import NonFiniteLossError
 from cryosphere.model.batch import Batch
 from cryosphere.model.vae import HeterogeneityModel, Weights
 from cryosphere.progress import SILENT, Progress
-from cryosphere.training import checkpoints, joining
+from cryosphere.training import checkpoints, joining, second_look
 from cryosphere.training.config import Config
 from cryosphere.training.data import ParticleLoader, Rows, Split, epoch_order
 from cryosphere.training.metrics import EpochAverages, MetricsTable
@@ -110,7 +110,21 @@ class Trainer:
                 writer.add_row(row, self.state.step)
                 self._save()
                 _log_epoch(row, self.epochs)
+            if self._wants_second_look():
+                self._look_again(progress)
         return "finished"
+
+    def _wants_second_look(self) -> bool:
+        amortised = self.config.encoder.kind != "free"
+        return self.settings.second_look and amortised and not self.run.second_look.exists()
+
+    def _look_again(self, progress: Progress) -> None:
+        self.raw_model.eval()
+        found = second_look.look_again(
+            self.raw_model, self.loader, self.batch_size, step=self.state.step, progress=progress
+        )
+        if self.fabric.is_global_zero:
+            found.save(self.run.second_look)
 
     def _epoch(self, progress: Progress) -> bool:
         """The rest of the current epoch; False if a signal asked to stop."""

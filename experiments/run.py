@@ -1,0 +1,154 @@
+"""Run an experiment: simulate, train, compare with the truth, and keep what was measured.
+
+python experiments/run.py toy --size cpu --data FOLDER_WITH_models_AND_trajectories
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import logging
+import os
+import platform
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import spec
+import tables
+import torch
+
+import cryosphere
+from cryosphere.evaluation.evaluate import Evaluation, evaluate
+from cryosphere.files import write_text
+from cryosphere.settings import validate
+from cryosphere.simulation.config import SimulationConfig
+from cryosphere.simulation.simulate import simulate
+from cryosphere.training.configure import configure
+from cryosphere.training.train import train
+
+log = logging.getLogger("experiments")
+
+
+def main() -> None:
+    """Run the cases and seeds asked for that have not been measured yet."""
+    options = _options()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    log.setLevel(logging.INFO)
+    experiment = spec.load(options.name, options.size)
+    unknown = set(options.cases or ()) - {case.name for case in experiment.cases}
+    if unknown:
+        raise SystemExit(f"no such case: {', '.join(sorted(unknown))}")
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(options.workdir or temporary)
+        for seed in options.seeds:
+            for case in experiment.cases:
+                done = str(seed) in experiment.measured().get(case.name, {})
+                if (options.cases and case.name not in options.cases) or (done and not options.again):
+                    continue
+                keep(experiment, case.name, seed, measure(experiment, case, seed, options.data, place))
+    tables.write_all()
+
+
+def measure(experiment: spec.Experiment, case: spec.Case, seed: int, data: Path, place: Path) -> dict[str, Any]:
+    """Simulate (unless these images are there already), train, evaluate."""
+    began = time.monotonic()
+    folder = place / case.data_name(seed)
+    config = validate(SimulationConfig, case.with_data(data, seed), origin=f"{experiment.name}.yaml")
+    if not (folder / "particles.star").is_file():
+        simulate(config, folder)
+    simulated = time.monotonic()
+    runs = Path(tempfile.mkdtemp(prefix="run-", dir=place))
+    settings = configure(
+        overrides=case.train, particles=[folder / "particles.star"], model=folder / "model.cif", seed=seed
+    )
+    train(settings, runs / "run")
+    trained = time.monotonic()
+    found = evaluate(runs / "run", folder / "truth.npz", domains=experiment.domains, oracle_images=2000)
+    seconds = {"simulation": simulated - began, "training": trained - simulated}
+    seconds["evaluation"] = time.monotonic() - trained
+    shutil.rmtree(runs)
+    record = {**_summary(found), "seconds": {name: round(value, 1) for name, value in seconds.items()}}
+    _say(experiment, case, seed, record)
+    return record | _origin(experiment)
+
+
+def _summary(found: Evaluation) -> dict[str, Any]:
+    values = asdict(found)
+    for name in ("segments", "covers"):
+        values.pop(name)
+    values["segments"] = ["; ".join(segment.ranges) for segment in found.segments]
+    if values["fsc"] is not None:
+        values["fsc"] = _without_curves(values["fsc"])
+    return _rounded(values)
+
+
+def _without_curves(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_curves(v) for k, v in value.items() if not (isinstance(v, list | tuple) and len(v) > 4)}
+    return value
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    if isinstance(value, float):
+        return None if value != value else float(f"{value:.5g}")
+    return value
+
+
+def _origin(experiment: spec.Experiment) -> dict[str, Any]:
+    threads = torch.get_num_threads()
+    machine = f"{os.cpu_count()} {platform.machine()} cores, {threads} threads"
+    return {
+        "date": f"{dt.datetime.now(tz=dt.UTC):%Y-%m-%d}",
+        "version": cryosphere.__version__,
+        "torch": torch.__version__,
+        "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else machine,
+        "command": f"python experiments/run.py {shlex.quote(experiment.name)} --size {experiment.size}",
+    }
+
+
+def keep(experiment: spec.Experiment, case: str, seed: int, record: dict[str, Any]) -> None:
+    """Add a record to those on disk."""
+    measured = experiment.measured()
+    measured.setdefault(case, {})[str(seed)] = record
+    experiment.results.parent.mkdir(exist_ok=True)
+    write_text(experiment.results, json.dumps(measured, indent=1, sort_keys=True) + "\n")
+
+
+def _say(experiment: spec.Experiment, case: spec.Case, seed: int, record: dict[str, Any]) -> None:
+    figure = next(a for a in record["agreements"] if a["name"] == experiment.figure)
+    log.info(
+        "%s, %s, seed %d: %s %s (oracle %s), RMSD %.2f Å of %.2f, %.0f s of training; segments %s",
+        *(experiment.name, case.name, seed, experiment.figure, figure["correlation"], figure["oracle_correlation"]),
+        *(record["deviation"], record["base_deviation"], record["seconds"]["training"], " | ".join(record["segments"])),
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=sorted(path.stem for path in spec.HERE.glob("*.yaml")))
+    parser.add_argument("--size", choices=["cpu", "full"], default="cpu")
+    parser.add_argument("--data", type=Path, required=True, help="folder with the models and trajectories")
+    parser.add_argument("--cases", nargs="+", help="default: all")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--workdir", type=Path, help="keep the simulated images there, for the next time")
+    parser.add_argument("--again", action="store_true", help="also what has been measured already")
+    options = parser.parse_args()
+    if options.workdir is not None:
+        options.workdir.mkdir(parents=True, exist_ok=True)
+    options.data = options.data.resolve()
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""Fill the tables of docs/reproduction.md and docs/learning.md from what was measured.
+
+python experiments/tables.py
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import spec
+
+from cryosphere.files import write_text
+
+DOCS = spec.HERE.parent / "docs"
+PAGES = {"reproduction.md": ("cpu", "full"), "learning.md": ("cpu",)}
+Record = dict[str, Any]
+
+
+def write_all() -> None:
+    """Every block that a page has markers for."""
+    for page, sizes in PAGES.items():
+        path = DOCS / page
+        text = path.read_text(encoding="utf-8")
+        for name in sorted(file.stem for file in spec.HERE.glob("*.yaml")):
+            for size in sizes:
+                text = _filled(text, f"{name} {size}", table(spec.load(name, size)))
+        write_text(path, text)
+
+
+def _filled(text: str, name: str, block: str) -> str:
+    begin, end = f"<!-- {name} begins -->", f"<!-- {name} ends -->"
+    if begin not in text:
+        return text
+    before, _, rest = text.partition(begin)
+    return f"{before}{begin}\n{block}\n{end}{rest.partition(end)[2]}"
+
+
+def table(experiment: spec.Experiment) -> str:
+    """A row per case: medians over seeds with lowest and highest, the paper's figure and the oracle beside ours."""
+    measured = experiment.measured()
+    figure = experiment.figure
+    columns: list[tuple[str, Callable[[Record], float | None], int]] = [
+        (f"{figure}: correlation", lambda r: _figure(r, figure)["correlation"], 3),
+        ("oracle", lambda r: _figure(r, figure)["oracle_correlation"], 3),
+        ("ratio", lambda r: _figure(r, figure)["correlation_ratio"], 3),
+        (f"mean error, {_unit(measured, figure)}", lambda r: _figure(r, figure)["mean_error"], 2),
+        ("RMSD, Å", lambda r: r["deviation"], 2),
+        ("unmoved, Å", lambda r: r["base_deviation"], 2),
+        ("segments", lambda r: r["partition"]["segments_used"], 0),
+        ("worst boundary, residues", _worst_boundary, 0),
+        ("training, s", lambda r: r["seconds"]["training"], 0),
+    ]
+    paper = bool(experiment.paper)
+    head = ["case", "seeds", *(["the paper"] if paper else []), *(name for name, _, _ in columns)]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for case in experiment.cases:
+        records = [measured[case.name][seed] for seed in sorted(measured.get(case.name, {}), key=int)]
+        cells = [_spread([get(r) for r in records], digits) for _, get, digits in columns] if records else []
+        cells = cells or ["not run"] + [""] * (len(columns) - 1)
+        said = [_in_paper(experiment.paper.get(case.name, {}))] if paper else []
+        lines.append("| " + " | ".join([case.name, str(len(records) or ""), *said, *cells]) + " |")
+    return "\n".join(lines) + "\n\n" + _provenance(experiment, measured)
+
+
+def _figure(record: Record, name: str) -> Record:
+    return next(a for a in record["agreements"] if a["name"] == name)
+
+
+def _unit(measured: dict[str, dict[str, Record]], figure: str) -> str:
+    records = [record for seeds in measured.values() for record in seeds.values()]
+    return str(_figure(records[0], figure)["unit"]) if records else "Å or °"
+
+
+def _worst_boundary(record: Record) -> float | None:
+    offsets = [abs(b["nearest_segment"]) for b in record["partition"]["boundaries"] if b["nearest_segment"] is not None]
+    return max(offsets, default=None)
+
+
+def _spread(values: Sequence[float | None], digits: int) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "–"
+    middle, low, high = statistics.median(known), min(known), max(known)
+    if len(known) == 1 or f"{low:.{digits}f}" == f"{high:.{digits}f}":
+        return f"{middle:.{digits}f}"
+    return f"{middle:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+
+
+def _in_paper(said: dict[str, Any]) -> str:
+    parts = [str(said[key]) for key in ("correlation", "words", "time") if key in said]
+    return "; ".join(parts) or "–"
+
+
+def _provenance(experiment: spec.Experiment, measured: dict[str, dict[str, Record]]) -> str:
+    records = [record for seeds in measured.values() for record in seeds.values()]
+    command = f"`python experiments/run.py {experiment.name} --size {experiment.size} --data FOLDER`"
+    if not records:
+        return f"Not run yet: {command}."
+    parts = [
+        ", ".join(sorted({str(record[key]) for record in records})) for key in ("date", "version", "torch", "machine")
+    ]
+    return "Measured {} with cryosphere {}, torch {}, {}, by {}.".format(*parts, command)
+
+
+if __name__ == "__main__":
+    write_all()

@@ -1,0 +1,167 @@
+"""A second look at images whose encoder may have taken one conformation for another.
+
+The encoder answers in one pass, and where a protein moves far it can name the wrong side of the motion with
+confidence. The trained decoder knows better: it can show what any conformation of the data set would look like under an
+image's own pose. Where one of them explains the image better than the encoder's answer, by more than chance among so
+many allows, it becomes the starting point of a few steps uphill, whose end takes the answer's place.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from torch import Tensor
+
+from cryosphere.errors import RunError
+from cryosphere.files import replacing
+from cryosphere.imaging.ctf import contrast_transfer
+from cryosphere.imaging.formation import particle_spectra
+from cryosphere.model.batch import Batch
+from cryosphere.model.vae import HeterogeneityModel
+from cryosphere.progress import SILENT, Progress
+from cryosphere.training.data import ParticleLoader, Rows
+
+log = logging.getLogger(__name__)
+
+CONFORMATIONS = 24  # that every image is compared with
+MARGIN = 3.0 + math.log(CONFORMATIONS)  # nats by which one must explain an image better than the encoder's answer
+FIRST = 1000  # images looked at first
+WORTH_IT = 0.002  # of them wrong: below, the others are taken for right
+CLUSTERED = 20_000  # latents at most from which the conformations are chosen
+STEPS, STEP = 40, 0.05
+
+
+@dataclass(frozen=True)
+class SecondLook:
+    """Posteriors that replace the encoder's."""
+
+    rows: NDArray[np.int64]  # (m,) images, ascending
+    mean: NDArray[np.float32]  # (m, latent)
+    sd: NDArray[np.float32]  # (m, latent)
+    looked_at: int  # images
+    step: int  # of training, after which it was taken
+
+    def among(self, chosen: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which of these rows were mended: their places here and in `chosen` (which may be in any order)."""
+        place = np.minimum(np.searchsorted(self.rows, chosen), max(len(self.rows) - 1, 0))
+        hit = np.flatnonzero(self.rows[place] == chosen) if len(self.rows) else np.zeros(0, dtype=np.int64)
+        return place[hit], hit
+
+    def save(self, path: Path) -> None:
+        """Write a NumPy archive."""
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **vars(self))
+
+    @classmethod
+    def load(cls, path: Path) -> SecondLook:
+        """Read it back.
+
+        Raises:
+            RunError: if the file is damaged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in ("rows", "mean", "sd")}
+                return cls(**arrays, looked_at=int(archive["looked_at"]), step=int(archive["step"]))
+        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            raise RunError(f"{path} is damaged: {error}") from None
+
+
+def look_again(
+    model: HeterogeneityModel, loader: ParticleLoader, batch_size: int, *, step: int, progress: Progress = SILENT
+) -> SecondLook:
+    """Compare images with conformations from all over the data set, and mend the encoder's answers where it errs.
+
+    First FIRST images, then, if WORTH_IT of them were wrong, all. With the free encoder there is nothing to mend.
+    """
+    scene = _Scene(model, loader, batch_size)
+    everything = np.arange(len(loader))
+    first = np.unique(np.linspace(0, len(loader) - 1, min(FIRST, len(loader))).astype(np.int64))
+    rows, starts = scene.mistaken(first, progress)
+    looked_at = len(first)
+    if len(rows) >= max(WORTH_IT * len(first), 1) and len(first) < len(everything):
+        others, more = scene.mistaken(np.setdiff1d(everything, first), progress)
+        rows, starts, looked_at = np.concatenate([rows, others]), torch.cat([starts, more]), len(everything)
+    order = np.argsort(rows, kind="stable")
+    rows, starts = rows[order], starts[torch.from_numpy(order)]
+    mean = scene.uphill(rows, starts)
+    sd = np.broadcast_to(scene.usual_sd, mean.shape).astype(np.float32)
+    log.info("a second look at %d images mended the latents of %d", looked_at, len(rows))
+    return SecondLook(rows, mean.cpu().numpy().astype(np.float32), sd, looked_at, step)
+
+
+class _Scene:
+    """The trained model with a handful of its conformations."""
+
+    def __init__(self, model: HeterogeneityModel, loader: ParticleLoader, batch_size: int) -> None:
+        self.model = model
+        self.loader = loader
+        self.batch_size = batch_size
+        some = np.unique(np.linspace(0, len(loader) - 1, min(CLUSTERED, len(loader))).astype(np.int64))
+        with torch.no_grad():
+            self.membership = model.segmentation(draw=False)
+            posteriors = [model.inference(batch) for batch in loader.batches(some, batch_size)]
+            known = torch.cat([posterior.mean for posterior in posteriors]).cpu().numpy()
+            self.usual_sd = torch.cat([p.sd for p in posteriors]).median(dim=0).values.cpu().numpy()
+            count = min(CONFORMATIONS, len(np.unique(known, axis=0)))
+            centres = KMeans(count, n_init=1, random_state=0).fit(known).cluster_centers_
+            self.latents = torch.as_tensor(centres, dtype=torch.float32, device=model.positions.device)
+            self.structures, _ = model.structures(self.latents, self.membership)
+
+    @torch.no_grad()
+    def mistaken(self, rows: Rows, progress: Progress) -> tuple[Rows, Tensor]:
+        """Images that another conformation explains better, and the latent of the one that does best."""
+        found, starts = [], []
+        with progress.track(len(rows), "comparing images with other conformations") as advance:
+            for batch in self.loader.batches(rows, self.batch_size):
+                best, which = self._of_conformations(batch).max(dim=1)
+                answered = self._correlations(self.model.inference(batch).mean, batch)
+                wrong = (best - answered) > MARGIN * self.model.kl_weight()
+                found.append(batch.rows[wrong].cpu().numpy())
+                starts.append(self.latents[which[wrong]])
+                advance(len(batch))
+        return np.concatenate(found), torch.cat(starts)
+
+    def _of_conformations(self, batch: Batch) -> Tensor:
+        """Correlation of every image with every conformation, (n, conformations)."""
+        model = self.model
+        transfer = contrast_transfer(batch.ctf, model.projector.grid)
+        columns = []
+        for structure in self.structures:
+            spectra = particle_spectra(structure, model.amplitudes, batch.rotations, model.projector)
+            columns.append(model.correlate(spectra * transfer, batch))
+        return torch.stack(columns, dim=1)
+
+    def _correlations(self, z: Tensor, batch: Batch) -> Tensor:
+        positions, _ = self.model.structures(z, self.membership)
+        return self.model.correlate(self.model.generative(positions, batch), batch)
+
+    def uphill(self, rows: Rows, starts: Tensor) -> Tensor:
+        """Latents of the images after a few steps towards the most probable, from the given starts."""
+        ends = starts.clone()
+        weight = float(self.model.kl_weight())
+        for piece in _pieces(len(rows), self.batch_size):
+            batch = self.loader.batch(rows[piece])
+            z = starts[piece].clone().requires_grad_()
+            optimizer = torch.optim.Adam([z], lr=STEP)
+            for _ in range(STEPS):
+                loss = (0.5 * weight * z.square().sum(1) - self._correlations(z, batch)).sum()
+                (z.grad,) = torch.autograd.grad(loss, z)
+                optimizer.step()
+            with torch.no_grad():
+                better = self._correlations(z, batch) > self._correlations(starts[piece], batch)
+                ends[piece] = torch.where(better[:, None], z, starts[piece])
+        return ends
+
+
+def _pieces(count: int, size: int) -> Iterator[slice]:
+    return (slice(start, start + size) for start in range(0, count, size))
