@@ -121,6 +121,15 @@ def test_a_truth_of_other_images_is_refused(run, data, tmp_path):
     assert "other images" in refused(run, data, tmp_path, rotations=data.truth.rotations[::-1])
 
 
+def test_a_model_that_lies_elsewhere_is_told(run, data, tmp_path, caplog):
+    moved = replace(data.truth, base_positions=data.truth.base_positions + np.array([5.0, 0.0, 0.0]))
+    moved.save(tmp_path / "truth.npz")
+    evaluate(run, data.truth_path, oracle_images=0, **QUICK)
+    assert "from where the simulation had it" not in caplog.text
+    evaluate(run, tmp_path / "truth.npz", oracle_images=0, **QUICK)
+    assert "lies 5.0 Å (RMSD) from where the simulation had it" in caplog.text
+
+
 def test_a_truth_of_another_number_of_images_is_refused(run, data, tmp_path):
     fewer = {name: getattr(data.truth, name)[:50] for name in ("rotations", "shifts", "conformation_index", "presence")}
     assert "100 images" in refused(run, data, tmp_path, **fewer)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
 from cryosphere.errors import InputError
+from cryosphere.evaluation.measures import aligned_deviation, deviation
 from cryosphere.simulation.truth import Truth
 from cryosphere.training.trained import TrainedModel
 
+log = logging.getLogger(__name__)
+
+ELSEWHERE = 2.0  # Å; the model on the disk is rounded to 0.001 Å
 UNRELATED_POSES = 45.0  # degrees, median difference from the true poses; any refinement that worked is far better
 
 
@@ -39,4 +45,19 @@ def require_same_data(model: TrainedModel, truth: Truth) -> None:
         raise InputError(
             f"the poses of {model.run.root} differ from the true ones by {turned:.0f} degrees (median): these are "
             "other images, or in another order"
+        )
+    _tell_of_another_frame(model, truth)
+
+
+def _tell_of_another_frame(model: TrainedModel, truth: Truth) -> None:
+    """Warn where the run's model is the simulation's, but lies elsewhere: structures are compared as they lie."""
+    own, base = model.atomic_model.beads.positions[None], truth.base_positions[None]
+    apart, alike = float(deviation(own, base)[0]), float(aligned_deviation(own, base)[0])
+    if apart > ELSEWHERE and alike < 0.5 * apart:
+        log.warning(
+            "the model of %s lies %.1f Å (RMSD) from where the simulation had it, and only %.1f Å after superposition; "
+            "train with the model.cif that lies beside the simulated images",
+            model.run.root,
+            apart,
+            alike,
         )
