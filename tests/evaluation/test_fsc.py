@@ -98,9 +98,9 @@ def test_the_summary_is_plain_json(model, data, latents):
     assert read["atoms"]["area"] == summary.atoms.area
 
 
-@pytest.mark.parametrize("settings", [FscSettings(images=0), FscSettings(box=2)])
+@pytest.mark.parametrize("settings", [FscSettings(images=0), FscSettings(box=7)])
 def test_settings_that_make_no_volume_are_refused(model, data, latents, settings):
-    with pytest.raises(InputError, match="at least 1 image and a box of 4"):
+    with pytest.raises(InputError, match="at least 1 image and a box of 8"):
         fsc_of_run(model, data.truth, latents, settings=settings)
 
 

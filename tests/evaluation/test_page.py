@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from cryosphere.errors import InputError
 from cryosphere.evaluation import page as page_module
 from cryosphere.evaluation.evaluate import evaluate
 from cryosphere.evaluation.fsc import FscSettings, fsc_of_run
@@ -244,3 +245,11 @@ def test_a_report_of_an_older_version_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(page_module, "truth_section", lambda _: "new")
     link_report(tmp_path)
     assert report.read_text(encoding="utf-8") == "<p>no marks</p>"
+
+
+def test_the_box_of_the_volumes_may_be_that_of_cryobench(run, data):
+    counts = {"oracle_images": 0, "structure_images": 5, "device": "cpu"}
+    made = evaluate(run, data.truth_path, fsc_images=1, fsc_box=48, **counts)
+    assert (made.fsc.box, made.fsc.pixel_size) == (48, pytest.approx(32 * 4.0 / 48))
+    with pytest.raises(InputError, match="volumes of 7 voxels show nothing"):
+        evaluate(run, data.truth_path, fsc_box=7, **counts)

@@ -17,6 +17,7 @@ def evaluate(
     oracle_images: int = 1000,
     structure_images: int = 1000,
     fsc_images: int = 100,
+    fsc_box: int | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> None:
     """Compare a run on simulated images with the truth, beside the best that was possible (the oracle).
@@ -33,6 +34,8 @@ def evaluate(
         oracle_images: Images for the oracle, the posterior mean over the true conformations; 0 leaves it out.
         structure_images: Structures that are searched for local agreement (lDDT), clashes and broken chain links.
         fsc_images: Volumes that are compared with the true ones by Fourier shell correlation; 0 leaves it out.
+        fsc_box: Voxels along their side, over the images' field of view; by default the images' own. 128 is
+            CryoBench's, and the one to take for figures beside its tables.
         device: Where to compute; auto takes a GPU if there is one.
     """
     from cryosphere.cli.progress import terminal_progress
@@ -46,6 +49,7 @@ def evaluate(
         oracle_images=oracle_images,
         structure_images=structure_images,
         fsc_images=fsc_images,
+        fsc_box=fsc_box,
         device=device,
         progress=terminal_progress(),
     )

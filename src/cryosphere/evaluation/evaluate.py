@@ -16,7 +16,7 @@ from cryosphere.evaluation.candidates import find_candidates
 from cryosphere.evaluation.comparison import compare, evenly, take_sample
 from cryosphere.evaluation.domains import domains_of
 from cryosphere.evaluation.figures import figures_of
-from cryosphere.evaluation.fsc import FscResult, FscSettings, fsc_of_run
+from cryosphere.evaluation.fsc import SMALLEST_BOX, FscResult, FscSettings, fsc_of_run
 from cryosphere.evaluation.matching import require_same_data
 from cryosphere.evaluation.material import Material
 from cryosphere.evaluation.oracle import Oracle, ask_oracle
@@ -41,6 +41,7 @@ class ImageCounts(TypedDict, total=False):
     oracle_images: int
     structure_images: int
     fsc_images: int
+    fsc_box: int | None
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,15 @@ class _Counts:
     oracle_images: int = 1000
     structure_images: int = 1000
     fsc_images: int = 100
+    fsc_box: int | None = None
 
     def __post_init__(self) -> None:
         if self.oracle_images < 0:
             raise InputError(f"the oracle cannot look at {self.oracle_images} images; 0 leaves it out")
         if self.fsc_images < 0:
             raise InputError(f"the FSC cannot be taken of {self.fsc_images} images; 0 leaves it out")
+        if self.fsc_box is not None and self.fsc_box < SMALLEST_BOX:
+            raise InputError(f"volumes of {self.fsc_box} voxels show nothing; the box takes {SMALLEST_BOX} or more")
         if self.structure_images < 1:
             raise InputError(f"structures of {self.structure_images} images cannot be judged; it takes one or more")
 
@@ -79,6 +83,7 @@ def evaluate(
         **images: `oracle_images` (1000): how many images the oracle looks at; 0 leaves it out.
             `structure_images` (1000): how many structures are searched for local agreement, clashes and broken links.
             `fsc_images` (100): how many volumes are compared with the true ones; 0 leaves it out.
+            `fsc_box` (that of the images): voxels along their side, over the same field of view; CryoBench takes 128.
 
     Raises:
         InputError: if run and truth do not belong together, or a domain has no residues.
@@ -94,7 +99,7 @@ def evaluate(
     compared = compare(model, known, latents.mean, figures, progress)
     sample = take_sample(model, known, latents.mean, counts.structure_images, progress)
     material = Material(model, known, groups, latents, figures, oracle, compared, sample)
-    fsc = _compare_volumes(model, known, latents, counts.fsc_images, progress) if counts.fsc_images else None
+    fsc = _compare_volumes(model, known, latents, counts, progress) if counts.fsc_images else None
     result = replace(material.evaluation(), fsc=None if fsc is None else fsc.summary())
     per_image = material.per_image()
     per_image.save(model.run.root / "evaluation" / "figures.npz")
@@ -110,8 +115,11 @@ def _ask_oracle(model: TrainedModel, truth: Truth, images: int, progress: Progre
     return ask_oracle(truth, ImageStacks(model.table), rows, candidates, model.device, progress)
 
 
-def _compare_volumes(model: TrainedModel, truth: Truth, latents: Latents, images: int, progress: Progress) -> FscResult:
-    return fsc_of_run(model, truth, latents.mean, settings=FscSettings(images=images), progress=progress)
+def _compare_volumes(
+    model: TrainedModel, truth: Truth, latents: Latents, counts: _Counts, progress: Progress
+) -> FscResult:
+    settings = FscSettings(images=counts.fsc_images, box=counts.fsc_box)
+    return fsc_of_run(model, truth, latents.mean, settings=settings, progress=progress)
 
 
 def _plain(value: Any) -> Any:

@@ -28,6 +28,7 @@ from cryosphere.training.trained import TrainedModel
 Float = NDArray[np.float64]
 
 IMAGES = 100  # CryoBench's number
+SMALLEST_BOX = 8  # voxels
 THRESHOLDS = (0.5, 0.143)
 ATOM_RESOLUTION = 3.0  # voxels: atoms are laid on a grid twice as fine, so that nothing folds into the last shells
 
@@ -132,12 +133,14 @@ def fsc_of_run(
         progress: Shown how far it is.
 
     Raises:
-        InputError: for fewer than one image, or a box below 4.
+        InputError: for fewer than one image, or a box below 8.
     """
     settings = settings or FscSettings()
     box = settings.box or truth.box
-    if settings.images < 1 or box < 4:
-        raise InputError(f"Fourier shell correlations take at least 1 image and a box of 4, found {settings}")
+    if settings.images < 1 or box < SMALLEST_BOX:
+        raise InputError(
+            f"Fourier shell correlations take at least 1 image and a box of {SMALLEST_BOX}, found {settings}"
+        )
     grid = ImageGrid(box, truth.box * truth.pixel_size / box)
     rows = np.unique(np.linspace(0, len(latents) - 1, min(settings.images, len(latents))).round().astype(np.int64))
     chosen = np.asarray(latents)[rows]
