@@ -90,6 +90,18 @@ def test_residues_that_an_image_lacks_are_missing_in_its_true_volume(model, data
         assert with_gap[1] == pytest.approx(whole[1])
 
 
+def test_atoms_that_the_simulation_kept_are_the_true_ones(model, data, latents):
+    """Told that the true atoms are the predicted ones, the volumes of atoms agree, and those of beads do not."""
+    predicted = model.atom_positions(latents)
+    count = len(data.truth.conformations)
+    kept = replace(data.truth, atoms=predicted[:count], conformation_index=np.arange(len(latents)) % count)
+    found = fsc_of_run(model, kept, latents, settings=FscSettings(images=1))
+    assert found.true_atoms_known
+    assert found.atoms.area == pytest.approx([15 / 32], abs=1e-5)
+    assert found.beads.area[0] < 15 / 32 - 1e-3
+    assert not fsc_of_run(model, data.truth, latents, settings=FscSettings(images=1)).true_atoms_known
+
+
 def test_the_summary_is_plain_json(model, data, latents):
     summary = fsc_of_run(model, data.truth, latents, settings=FscSettings(images=2)).summary()
     read = json.loads(json.dumps(asdict(summary)))

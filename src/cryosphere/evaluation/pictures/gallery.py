@@ -92,7 +92,8 @@ def _deviations(per_image: PerImage) -> Picture:
 
 
 def _volumes(fsc: FscResult) -> Picture:
-    atoms = "" if fsc.atoms is None else " All atoms: with electron scattering factors; true atoms follow true beads."
+    known = "are those of the simulation" if fsc.true_atoms_known else "follow the true beads"
+    atoms = "" if fsc.atoms is None else f" All atoms: with electron scattering factors; true atoms {known}."
     return Picture(
         "volumes.png",
         "Structures as volumes",
