@@ -8,6 +8,7 @@ along the line of sight through it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,10 @@ from cryosphere.imaging.projection import Projector
 from cryosphere.model.batch import Batch
 
 
+SPACING = 8.0  # Å; see docs/learning.md for what coarser and finer grids gave
+PER_AXIS = (12, 20)  # at least, at most: features cost memory and, in the first layer, time
+
+
 @dataclass(frozen=True)
 class LiftingGrid:
     """Points inside a sphere, on a cubic grid centred at the molecule."""
@@ -34,15 +39,26 @@ class LiftingGrid:
     def around(cls, positions: Float[np.ndarray, "beads 3"], per_axis: int, *, margin: float = 1.15) -> LiftingGrid:
         """Grid over the sphere that holds nearly all beads, enlarged by `margin` for motions that lead outwards."""
         centre = positions.mean(0)
-        radius = margin * float(np.quantile(np.linalg.norm(positions - centre, axis=1), 0.99)) + 2.0
+        radius = _radius(positions, margin)
         axis = (np.arange(per_axis) - (per_axis - 1) / 2) * (2 * radius / per_axis)
         cube = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
         inside = cube[np.linalg.norm(cube, axis=1) <= radius]
         return cls(torch.as_tensor(inside + centre, dtype=torch.float32), 2 * radius / per_axis)
 
+    @staticmethod
+    def per_axis(positions: Float[np.ndarray, "beads 3"], *, margin: float = 1.15) -> int:
+        """Points per axis that put them about SPACING apart, within PER_AXIS."""
+        return int(np.clip(math.ceil(2 * _radius(positions, margin) / SPACING), *PER_AXIS))
+
     def to(self, device: torch.device | str) -> LiftingGrid:
         """The same points on another device."""
         return LiftingGrid(self.points.to(device), self.spacing)
+
+
+def _radius(positions: np.ndarray, margin: float) -> float:
+    """Of the sphere that holds nearly all beads, enlarged, in Å."""
+    distances = np.linalg.norm(positions - positions.mean(0), axis=1)
+    return margin * float(np.quantile(distances, 0.99)) + 2.0
 
 
 class Lifter:

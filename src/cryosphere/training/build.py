@@ -186,7 +186,8 @@ def _encoder(config: Config, beads: Beads, grid: ImageGrid, particles: int) -> n
         mask = soft_disc(grid.box, settings.mask_radius * grid.box / 2, 0.0) > 0.5
         keep = low_pass(grid.box, grid.pixel_size, config.loss.low_pass)
         return PixelEncoder(mask, keep, settings.hidden, settings.latent_dim)
-    points = len(LiftingGrid.around(beads.positions, settings.grid).points)
+    grid_points = settings.grid or LiftingGrid.per_axis(beads.positions)
+    points = len(LiftingGrid.around(beads.positions, grid_points).points)
     return LiftedEncoder(points, settings.hidden, settings.latent_dim)
 
 

@@ -96,7 +96,12 @@ class EncoderSettings(Section):
     )
     latent_dim: int = Field(default=8, ge=1, description="numbers per image; those not needed stay at the prior")
     hidden: tuple[PositiveInt, ...] = Field(default=(512, 256, 128), description="layers, of lifted and mlp")
-    grid: int = Field(default=12, ge=4, le=32, description="points per axis of the lifted encoder's grid")
+    grid: int | None = Field(
+        default=None,
+        ge=4,
+        le=32,
+        description="points per axis of the lifted encoder's grid; by default about 8 Å apart",
+    )
     residual: bool = Field(default=True, description="the lifted encoder sees images less the unmoved structure")
     mask_radius: float = Field(default=0.9375, gt=0, le=1.5, description="of half the box, for the mlp encoder")
 

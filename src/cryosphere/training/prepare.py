@@ -106,7 +106,11 @@ def _completed(
         epochs = default_epochs(len(table))
         training = training.model_copy(update={"epochs": epochs})
         notes.append(f"epochs: {epochs}, so that about {epochs * len(table):,} images are seen (another with --epochs)")
-    return config.model_copy(update={"images": images, "segmentation": segmentation, "training": training}), notes
+    encoder = config.encoder
+    if encoder.grid is None and encoder.kind == "lifted":
+        encoder = encoder.model_copy(update={"grid": LiftingGrid.per_axis(atomic_model.beads.positions)})
+    changes = {"images": images, "segmentation": segmentation, "encoder": encoder, "training": training}
+    return config.model_copy(update=changes), notes
 
 
 def default_epochs(particles: int) -> int:
@@ -229,6 +233,7 @@ def lifted_features(
         written to the run directory (which may cost the last bit of a number, and so change the name).
     """
     positions = atomic_model.beads.positions
+    assert config.encoder.grid is not None  # completed when the inputs were read
     grid = LiftingGrid.around(positions, config.encoder.grid)
     path = images.path.with_name(f"lifted-{_features_key(images, atomic_model, config)}.npy")
     if known is not None and known.parent == images.path.parent:
