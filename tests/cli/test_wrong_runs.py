@@ -210,7 +210,7 @@ def with_truth(project: Any, **changes: Any) -> Path:
     return path
 
 
-FEWER = {name: lambda x: x[:30] for name in ("conformation_index", "rotations", "shifts")}
+FEWER = {name: lambda x: x[:30] for name in ("conformation_index", "rotations", "shifts", "presence")}
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,6 @@ from cryosphere.imaging.formation import particle_spectra, seen_from
 from cryosphere.imaging.projection import Projector
 from cryosphere.model.batch import Batch
 
-
 SPACING = 8.0  # Å; see docs/learning.md for what coarser and finer grids gave
 PER_AXIS = (12, 20)  # at least, at most: features cost memory and, in the first layer, time
 

@@ -143,7 +143,7 @@ def _problem(settings: BenchSettings, device: torch.device) -> tuple[Heterogenei
     rotations = torch.linalg.qr(torch.randn(count, 3, 3))[0]
     values = (15301.1, 14916.4, 0.092, 0.0, 0.0, 1.0, 300.0, 2.7, 0.07)
     ctf = CtfParameters(*(torch.full((count,), value) for value in values))
-    points = len(LiftingGrid.around(beads.positions, config.encoder.grid).points)
+    points = len(LiftingGrid.around(beads.positions, LiftingGrid.per_axis(beads.positions)).points)
     images = to_spectrum(torch.randn(count, settings.box, settings.box))
     batch = Batch(torch.arange(count), images, rotations, ctf, torch.randn(count, points))
     return model.train(), batch.to(device), config.training

@@ -104,7 +104,7 @@ class RunDirectory:
         """Everything here that a run would write or replace; run.json, which tells that it is a run, comes last."""
         inputs = (self.config_path, self.model_path, self.particles_path)
         files = (*inputs, self.metrics_path, self.second_look, self.evaluation)
-        folders = (self.checkpoints, self.tensorboard, self.analysis)
+        folders = (self.checkpoints, self.tensorboard, self.analysis, self.evaluation.with_suffix(""))
         return [path for path in (*files, *folders, self.facts_path) if path.exists()]
 
     def remove(self) -> None:
