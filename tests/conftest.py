@@ -16,6 +16,8 @@ CHECKED_ROOMS = (
     "cryosphere.fourier",
     "cryosphere.geometry",
     "cryosphere.imaging",
+    "cryosphere.maps.density",
+    "cryosphere.maps.fsc",
     "cryosphere.model",
     "cryosphere.particles.preprocess",
     "cryosphere.structures.neighbours",

@@ -72,7 +72,9 @@ def demo(outdir: str | Path, *, images: int = 10_000, seed: int = 0, progress: P
     report = analyze(run, progress=progress) / "report.html"
     domains = [f"{name}=A:{first}-{last}" for name, (first, last) in zip(NAMES, protein.domains, strict=True)]
     # the second comes first: its turn against the first one is measured
-    evaluation = evaluate(run, data.truth_path, domains=domains[::-1], oracle_images=500, progress=progress)
+    evaluation = evaluate(
+        run, data.truth_path, domains=domains[::-1], oracle_images=500, fsc_images=20, progress=progress
+    )
     seconds = time.monotonic() - began
     return Demo(evaluation, report, run, seconds, _in_words(evaluation, protein, folder, seconds))
 

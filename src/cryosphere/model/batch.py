@@ -23,6 +23,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __getitem__(self, some: slice) -> Batch:
+        """Some of the particles."""
+        features = None if self.features is None else self.features[some]
+        return Batch(self.rows[some], self.spectra[some], self.rotations[some], self.ctf[some], features)
+
     def to(self, device: torch.device | str) -> Batch:
         """The same particles on another device."""
         features = None if self.features is None else self.features.to(device, non_blocking=True)

@@ -16,6 +16,7 @@ from cryosphere.imaging.formation import particle_spectra
 from cryosphere.imaging.projection import Projector
 from cryosphere.model import losses
 from cryosphere.model.batch import Batch
+from cryosphere.model.comparing import in_pieces
 from cryosphere.model.decoder import Decoder
 from cryosphere.model.deformation import choose_deform, segment_centres
 from cryosphere.model.losses import Losses
@@ -142,10 +143,20 @@ class HeterogeneityModel(nn.Module):
         filtered = self.low_pass if keep is None else self.low_pass * keep
         return losses.masked_correlation(predicted, batch.spectra, filtered, self.mask)
 
+    def explain(self, positions: Float[Tensor, "n beads 3"], batch: Batch, keep: Tensor | None = None) -> Tensor:
+        """Correlation of the images that these structures would give with the observed ones, (n,)."""
+        if positions.device.type != "cpu":
+            return self.correlate(self.generative(positions, batch), batch, keep)
+
+        def compare(structures: Tensor, piece: slice) -> Tensor:
+            return self.correlate(self.generative(structures, batch[piece]), batch[piece], keep)
+
+        return in_pieces(compare, positions)
+
     @torch.no_grad()
     def base_correlations(self, batch: Batch) -> Float[Tensor, " n"]:
         """Correlation of the unmoved structure's images with the observed ones."""
-        return self.correlate(self.generative(self.positions, batch), batch)
+        return self.explain(self.positions.expand(len(batch), -1, -1), batch)
 
     def kl_weight(self, keep: Tensor | None = None) -> Tensor | float:
         """Weight of one nat beside minus the correlation: calibrated, or one over the number of pixels.
@@ -165,7 +176,7 @@ class HeterogeneityModel(nn.Module):
         membership = self.segmentation(generator, draw=draw)
         positions, _ = self.structures(z, membership)
         keep = self._coarse_filter(weights.resolution)
-        correlations = self.correlate(self.generative(positions, batch), batch, keep)
+        correlations = self.explain(positions, batch, keep)
         if self.training:
             self.running_correlation.lerp_(correlations.detach().mean(), 0.02)
         return self._losses(posterior, positions, correlations, weights, self.kl_weight(keep))

@@ -88,7 +88,7 @@ class _Scene:
         model, found = self.model, []
         for batch, motions in zip(self.loader.batches(self.rows, self.batch_size), self.motions, strict=True):
             positions = model.deform(model.positions, membership, motions, self.pivots)
-            found.append(model.correlate(model.generative(positions, batch), batch))
+            found.append(model.explain(positions, batch))
         return np.asarray(torch.cat(found).double().cpu().numpy())
 
     def misfit(self, membership: Tensor, gone: int, kept: int) -> float:

@@ -23,8 +23,6 @@ from torch import Tensor
 
 from cryosphere.errors import RunError
 from cryosphere.files import replacing
-from cryosphere.imaging.ctf import contrast_transfer
-from cryosphere.imaging.formation import particle_spectra
 from cryosphere.model.batch import Batch
 from cryosphere.model.vae import HeterogeneityModel
 from cryosphere.progress import SILENT, Progress
@@ -133,17 +131,12 @@ class _Scene:
 
     def _of_conformations(self, batch: Batch) -> Tensor:
         """Correlation of every image with every conformation, (n, conformations)."""
-        model = self.model
-        transfer = contrast_transfer(batch.ctf, model.projector.grid)
-        columns = []
-        for structure in self.structures:
-            spectra = particle_spectra(structure, model.amplitudes, batch.rotations, model.projector)
-            columns.append(model.correlate(spectra * transfer, batch))
-        return torch.stack(columns, dim=1)
+        shown = [self.model.explain(s.expand(len(batch), -1, -1), batch) for s in self.structures]
+        return torch.stack(shown, dim=1)
 
     def _correlations(self, z: Tensor, batch: Batch) -> Tensor:
         positions, _ = self.model.structures(z, self.membership)
-        return self.model.correlate(self.model.generative(positions, batch), batch)
+        return self.model.explain(positions, batch)
 
     def uphill(self, rows: Rows, starts: Tensor) -> Tensor:
         """Latents of the images after a few steps towards the most probable, from the given starts."""

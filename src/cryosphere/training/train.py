@@ -15,6 +15,7 @@ from lightning_fabric import Fabric
 
 from cryosphere.errors import ConfigError, RunError
 from cryosphere.imaging.grid import ImageGrid
+from cryosphere.memory import keep_freed_memory
 from cryosphere.model.vae import HeterogeneityModel
 from cryosphere.particles.star import write_star
 from cryosphere.particles.table import ParticleTable
@@ -61,6 +62,7 @@ def train(
         InputError: for anything wrong with files or settings; nothing is left behind then, and a run that was to be
             replaced is still there.
     """
+    keep_freed_memory()
     run = RunDirectory(Path(outdir).absolute())
     _check_place(run, existing)
     device = find_device(config.training.device)

@@ -1,0 +1,40 @@
+"""Comparing in pieces on several threads changes neither values nor gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cryosphere.model.comparing import in_pieces
+
+
+@pytest.mark.parametrize("images", [1, 2, 7, 64])
+def test_pieces_give_what_the_whole_gives(images: int) -> None:
+    positions = torch.randn(images, 3000, 3, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(images, dtype=torch.float64)
+
+    def compare(structures: torch.Tensor, piece: slice) -> torch.Tensor:
+        return (structures.sin() * weights[piece, None, None]).sum((1, 2))
+
+    threads = torch.get_num_threads()
+    results = []
+    for values in (compare(positions, slice(None)), in_pieces(compare, positions)):
+        results.append((values, torch.autograd.grad((values * torch.arange(images)).sum(), positions)[0]))
+    assert torch.allclose(results[0][0], results[1][0], rtol=1e-12)
+    assert torch.equal(results[0][1], results[1][1])
+    assert torch.get_num_threads() == threads
+
+
+def test_without_gradients_none_are_taken() -> None:
+    with torch.no_grad():
+        values = in_pieces(lambda structures, _: structures.sum((1, 2)), torch.ones(5, 4, 3))
+    assert values.tolist() == [12.0] * 5
+    assert not values.requires_grad
+
+
+def test_an_error_in_a_piece_comes_out() -> None:
+    def compare(structures: torch.Tensor, piece: slice) -> torch.Tensor:
+        raise ValueError("no such image")
+
+    with pytest.raises(ValueError, match="no such image"):
+        in_pieces(compare, torch.ones(5, 4, 3))
