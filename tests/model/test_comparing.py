@@ -17,11 +17,10 @@ def test_pieces_give_what_the_whole_gives(images: int) -> None:
         return (structures.sin() * weights[piece, None, None]).sum((1, 2))
 
     threads = torch.get_num_threads()
-    results = []
-    for values in (compare(positions, slice(None)), in_pieces(compare, positions)):
-        results.append((values, torch.autograd.grad((values * torch.arange(images)).sum(), positions)[0]))
-    assert torch.allclose(results[0][0], results[1][0], rtol=1e-12)
-    assert torch.equal(results[0][1], results[1][1])
+    whole, pieced = (f(positions) for f in (lambda x: compare(x, slice(None)), lambda x: in_pieces(compare, x)))
+    slopes = [torch.autograd.grad((values * torch.arange(images)).sum(), positions)[0] for values in (whole, pieced)]
+    assert torch.allclose(whole, pieced, rtol=1e-12)
+    assert torch.allclose(*slopes, rtol=1e-12)
     assert torch.get_num_threads() == threads
 
 
