@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import fcntl
 import json
 import logging
 import os
@@ -118,11 +119,13 @@ def _origin(experiment: spec.Experiment) -> dict[str, Any]:
 
 
 def keep(experiment: spec.Experiment, case: str, seed: int, record: dict[str, Any]) -> None:
-    """Add a record to those on disk."""
-    measured = experiment.measured()
-    measured.setdefault(case, {})[str(seed)] = record
+    """Add a record to those on disk; several processes may do so at once."""
     experiment.results.parent.mkdir(exist_ok=True)
-    write_text(experiment.results, json.dumps(measured, indent=1, sort_keys=True) + "\n")
+    with (experiment.results.parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        measured = experiment.measured()
+        measured.setdefault(case, {})[str(seed)] = record
+        write_text(experiment.results, json.dumps(measured, indent=1, sort_keys=True) + "\n")
 
 
 def _say(experiment: spec.Experiment, case: spec.Case, seed: int, record: dict[str, Any]) -> None:
