@@ -71,7 +71,7 @@ def measure(experiment: spec.Experiment, case: spec.Case, seed: int, data: Path,
     )
     train(settings, runs / "run")
     trained = time.monotonic()
-    found = evaluate(runs / "run", folder / "truth.npz", domains=experiment.domains, fsc_images=50)
+    found = evaluate(runs / "run", folder / "truth.npz", domains=experiment.domains, **experiment.looked_at)
     seconds = {"simulation": simulated - began, "training": trained - simulated}
     seconds["evaluation"] = time.monotonic() - trained
     shutil.rmtree(runs)

@@ -49,6 +49,7 @@ class Experiment:
     title: str
     domains: list[str]
     figure: str
+    looked_at: dict[str, int]  # how many images by what is costly to compare; see `evaluate`
     cases: list[Case]
     paper: dict[str, dict[str, Any]]
 
@@ -77,7 +78,9 @@ def load(name: str, size: str) -> Experiment:
         Case(case, merged(common, own.get("simulation", {})), [*train, *own.get("train", [])])
         for case, own in variants.items()
     ]
-    return Experiment(name, size, values["title"], values["domains"], values["figure"], cases, values.get("paper", {}))
+    looked_at = {"fsc_images": 50} | values.get("looked_at", {})
+    told = (values["title"], values["domains"], values["figure"], looked_at)
+    return Experiment(name, size, *told, cases, values.get("paper", {}))
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -139,6 +139,7 @@ def warnings(findings: Findings) -> list[str]:
         _small_motion(findings),
         _uncertain_latents(findings),
         _overfitting(findings.metrics),
+        _not_worth_its_cost(findings.metrics),
         _no_gain(findings.fit),
     ]
     return [sentence for sentence in found if sentence]
@@ -251,6 +252,18 @@ def _overfitting(metrics: pd.DataFrame) -> str:
         f"Overfitting: the correlation with held-out images fell from {held_out[best]:.4f} (epoch {epoch}) to "
         f"{held_out[-1]:.4f} while that with the training images went on rising. Train for fewer epochs, with fewer "
         "segments, or with more weight on the KL term."
+    )
+
+
+def _not_worth_its_cost(metrics: pd.DataFrame) -> str:
+    if "validation_gain" not in metrics.columns or not len(metrics):
+        return ""
+    gain = float(pd.to_numeric(metrics["validation_gain"], errors="coerce").iloc[-1])
+    if not np.isfinite(gain) or gain > 0:
+        return ""
+    return (
+        f"The motion explains held-out images by {abs(gain):.2f} nats per image less than what telling it costs (the "
+        "divergence of the latent): it is not in these images, or too little is left of it in the noise."
     )
 
 

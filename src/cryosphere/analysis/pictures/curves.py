@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cryosphere.presentation.style import TRAIN, VALIDATION, new_figure, segment_colours, styled
 
 Float = NDArray[np.float64]
+_GAINS = ("train_gain", "validation_gain")
 _KL = {
     "kl_latent": ("KL of the latents", "KL divergence (nats per image)"),
     "kl_segments": ("KL of the segmentation", "KL divergence (nats)"),
@@ -30,7 +31,8 @@ def training_curves(
     epoch = columns["epoch"]
     losses = {name: values for name, values in columns.items() if name.endswith("_loss") and np.isfinite(values).any()}
     kl = {name: title for name, title in _KL.items() if name in columns and np.isfinite(columns[name]).any()}
-    others = bool(losses) + len(kl)
+    gains = {name: columns[name] for name in _GAINS if name in columns and np.isfinite(columns[name]).any()}
+    others = bool(losses) + len(kl) + bool(gains)
     with styled():
         figure = new_figure(11.0, 3.0)
         panels = list(np.atleast_1d(figure.subplots(1, 1 + others, width_ratios=(1.5, *[1.0] * others))))
@@ -40,6 +42,10 @@ def training_curves(
         if panels[0].get_legend_handles_labels()[0]:
             panels[0].legend(fontsize=7.5)
         position = 1
+        if gains:
+            _terms(panels[position], epoch, gains, "Gain over the unmoved model", "nats per image")
+            panels[position].axhline(0.0, color="#555555", linestyle="--", linewidth=1.0)
+            position += 1
         if losses:
             _terms(panels[position], epoch, losses, "Loss", "loss (no unit)")
             position += 1
