@@ -1,10 +1,9 @@
-"""Accuracy on simulated images whose truth is known, over several seeds, as a table for docs/results.md.
+"""Accuracy of the demo over several seeds, as a table for docs/results.md.
 
-    python benchmarks/accuracy.py demo --seeds 0 1 2
-    python benchmarks/accuracy.py adk --data FOLDER_WITH_adk_dims.dcd_AND_adk_closed.pdb --seeds 0 1 2
+    python benchmarks/accuracy.py --seeds 0 1 2
 
-Each seed simulates a new data set, trains with the default settings, and is compared with the truth and the oracle. The
-table replaces the part of docs/results.md between the markers of the same name.
+Every seed is another protein with other images. The table replaces the part of docs/results.md between the markers.
+Other data whose truth is known: see experiments/.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import argparse
 import logging
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +19,7 @@ from pathlib import Path
 from page import write_block
 
 from cryosphere.demo import demo
-from cryosphere.evaluation.evaluate import Evaluation, evaluate
-from cryosphere.settings import validate
-from cryosphere.simulation.config import SimulationConfig
-from cryosphere.simulation.simulate import simulate
-from cryosphere.training.configure import configure
-from cryosphere.training.train import train
-
-LID, NMP = "LID=122-159", "NMP=30-59"
+from cryosphere.evaluation.evaluate import Evaluation
 
 
 @dataclass(frozen=True)
@@ -38,28 +29,6 @@ class Trial:
     seed: int
     evaluation: Evaluation
     seconds: float
-
-
-def adenylate_kinase(data: Path, snr: float, images: int, epochs: int | None) -> Callable[[int, Path], Trial]:
-    """15,000 images of 64² at 1.5 Å of the 98 frames of a closed-to-open transition; the first frame is the base."""
-
-    def run(seed: int, folder: Path) -> Trial:
-        motion = {
-            "kind": "trajectory",
-            "trajectory": data / "adk_dims.dcd",
-            "topology": data / "adk_closed.pdb",
-        }
-        size = {"count": images, "box": 64, "pixel_size": 1.5, "snr": snr, "shift": 5.0}
-        config = validate(SimulationConfig, {"motion": motion, "images": size, "seed": seed}, origin="the benchmark")
-        made = simulate(config, folder / "data")
-        began = time.monotonic()
-        options = {} if epochs is None else {"epochs": epochs}
-        train(configure(particles=[made.particles], model=made.model, seed=seed, **options), folder / "run")
-        seconds = time.monotonic() - began
-        domains = [LID, NMP, "CORE=rest"]
-        return Trial(seed, evaluate(folder / "run", made.truth_path, domains=domains, oracle_images=500), seconds)
-
-    return run
 
 
 def the_demo(images: int) -> Callable[[int, Path], Trial]:
@@ -109,34 +78,19 @@ def segments_of(trials: Sequence[Trial]) -> str:
 
 
 def main() -> None:
-    """Run one experiment over its seeds and write its table."""
+    """Run the demo with every seed and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("experiment", choices=["demo", "adk"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--data", type=Path, help="folder with adk_dims.dcd and adk_closed.pdb")
-    parser.add_argument("--snr", type=float, default=0.1)
-    parser.add_argument("--images", type=int)
-    parser.add_argument("--epochs", type=int, help="default: that of cryosphere train")
+    parser.add_argument("--images", type=int, default=10_000)
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
-    if options.experiment == "demo":
-        run, names = the_demo(options.images or 10_000), ["domain 2-domain 1 angle", "domain 2-domain 1 distance"]
-        name, command = "demo", "python benchmarks/accuracy.py demo"
-    else:
-        if options.data is None:
-            parser.error("adk needs --data")
-        images = options.images or 15_000
-        run = adenylate_kinase(options.data, options.snr, images, options.epochs)
-        names = ["LID-CORE distance", "NMP-CORE distance"]
-        name = f"adk {options.snr:g}"
-        command = f"python benchmarks/accuracy.py adk --snr {options.snr:g} --images {images}"
-        command += "" if options.epochs is None else f" --epochs {options.epochs}"
+    run, names = the_demo(options.images), ["domain 2-domain 1 angle", "domain 2-domain 1 distance"]
     trials = []
     for seed in options.seeds:
         with tempfile.TemporaryDirectory() as folder:
             trials.append(run(seed, Path(folder)))
         print(as_table(trials[-1:], names), flush=True)
-    write_block(name, f"{as_table(trials, names)}\n\n{segments_of(trials)}", command)
+    write_block("demo", f"{as_table(trials, names)}\n\n{segments_of(trials)}", "python benchmarks/accuracy.py")
 
 
 if __name__ == "__main__":
