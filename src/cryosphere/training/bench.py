@@ -30,10 +30,10 @@ from cryosphere.training.configure import configure
 _FORWARD = {
     "inference": "encode",
     "structures": "decode and deform",
-    "generative": "project and CTF",
-    "correlate": "compare",
+    "explain": "project and compare",
 }
-"""Methods of the model, in the order in which a step calls them, and the stage that ends with each."""
+"""Methods of the model, in the order in which a step calls them, and the stage that ends with each. On a CPU, projecting
+and comparing includes their way back (`cryosphere.model.comparing`)."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class _Step:
         """Take the step; `lap` is called at the end of each stage after the forward ones."""
         self.generator.manual_seed(self.settings.seed)
         losses = self.model(self.batch, Weights(), self.generator)
-        lap("compare")
+        lap("losses")
         self.optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
         lap("backward")
@@ -198,7 +198,7 @@ class _Step:
 
     def laps(self) -> dict[str, float]:
         """Take the step, waiting for the device after each stage: milliseconds of the stages, which add up to it."""
-        found = dict.fromkeys((*_FORWARD.values(), "backward", "update"), 0.0)
+        found = dict.fromkeys((*_FORWARD.values(), "losses", "backward", "update"), 0.0)
         last = [_now(self.device)]
 
         def lap(stage: str) -> None:
