@@ -32,8 +32,9 @@ _FORWARD = {
     "structures": "decode and deform",
     "explain": "project and compare",
 }
-"""Methods of the model, in the order in which a step calls them, and the stage that ends with each. On a CPU, projecting
-and comparing includes their way back (`cryosphere.model.comparing`)."""
+"""Methods of the model, in the order in which a step calls them, and the stage that ends with each.
+
+On a CPU, projecting and comparing includes their way back (`cryosphere.model.comparing`)."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,69 @@
+"""The files in experiments/ are understood, in both sizes, and their tables are made of what was measured."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from cryosphere.settings import validate
+from cryosphere.simulation.config import SimulationConfig
+from cryosphere.training.configure import configure
+
+FOLDER = Path(__file__).resolve().parents[1] / "experiments"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+@pytest.fixture
+def room(monkeypatch) -> tuple[ModuleType, ModuleType]:
+    """The modules beside the experiments; scripts, not part of the package."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    for name in ("spec", "tables"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return importlib.import_module("spec"), importlib.import_module("tables")
+
+
+@pytest.mark.parametrize("size", ["cpu", "full"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_case_is_a_simulation_and_settings_that_exist(name: str, size: str, room) -> None:
+    experiment = room[0].load(name, size)
+    assert experiment.cases
+    for case in experiment.cases:
+        config = validate(SimulationConfig, case.with_data(Path("data"), seed=3), origin=name)
+        assert config.seed == 3
+        configure(overrides=case.train, particles=["p.star"], model="m.cif", seed=3)
+
+
+def test_equal_simulations_share_their_images_and_seeds_do_not(room) -> None:
+    cases = {case.name: case for case in room[0].load("learning", "cpu").cases}
+    one, other = cases["defaults"], cases["encoder mlp"]
+    assert one.data_name(0) == other.data_name(0) != one.data_name(1)
+
+
+def test_another_kind_replaces_a_group_of_settings(room) -> None:
+    merged = room[0].merged
+    base = {"angles": {"kind": "uniform", "low": 0}, "images": {"snr": 0.1, "box": 64}}
+    over = {"angles": {"kind": "discrete", "values": [1]}, "images": {"snr": 0.01}}
+    assert merged(base, over) == {
+        "angles": {"kind": "discrete", "values": [1]},
+        "images": {"snr": 0.01, "box": 64},
+    }
+
+
+def test_a_table_says_what_was_not_run(room, monkeypatch) -> None:
+    spec, tables = room
+    monkeypatch.setattr(spec, "RESULTS", Path("nowhere"))
+    text = tables.table(spec.load("toy", "full"))
+    assert text.count("not run") == 2
+    assert "Not run yet" in text
+    assert "48 h, one A100" in text
+
+
+def test_a_table_gives_the_median_with_lowest_and_highest(room) -> None:
+    spread = room[1]._spread
+    assert spread([0.9, 0.7, 0.8], 2) == "0.80 (0.70–0.90)"
+    assert spread([0.9, 0.9001], 2) == "0.90"
+    assert spread([None, None], 2) == "–"
