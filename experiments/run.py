@@ -14,6 +14,7 @@ import os
 import platform
 import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -69,7 +70,8 @@ def measure(experiment: spec.Experiment, case: spec.Case, seed: int, data: Path,
     settings = configure(
         overrides=case.train, particles=[folder / "particles.star"], model=folder / "model.cif", seed=seed
     )
-    train(settings, runs / "run")
+    if train(settings, runs / "run") != "finished":
+        raise SystemExit("stopped: nothing is kept of this training")
     trained = time.monotonic()
     found = evaluate(runs / "run", folder / "truth.npz", domains=experiment.domains, **experiment.looked_at)
     seconds = {"simulation": simulated - began, "training": trained - simulated}
@@ -77,7 +79,7 @@ def measure(experiment: spec.Experiment, case: spec.Case, seed: int, data: Path,
     shutil.rmtree(runs)
     record = {**_summary(found), "seconds": {name: round(value, 1) for name, value in seconds.items()}}
     _say(experiment, case, seed, record)
-    return record | _origin(experiment)
+    return record | _origin(experiment) | {"settings": experiment.fingerprint(case)}
 
 
 def _summary(found: Evaluation) -> dict[str, Any]:
@@ -111,11 +113,17 @@ def _origin(experiment: spec.Experiment) -> dict[str, Any]:
     machine = f"{os.cpu_count()} {platform.machine()} cores, {threads} threads"
     return {
         "date": f"{dt.datetime.now(tz=dt.UTC):%Y-%m-%d}",
-        "version": cryosphere.__version__,
+        "version": f"{cryosphere.__version__} ({_commit()})",
         "torch": torch.__version__,
         "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else machine,
         "command": f"python experiments/run.py {shlex.quote(experiment.name)} --size {experiment.size}",
     }
+
+
+def _commit() -> str:
+    """The commit that the code was at; with a plus sign if it was changed."""
+    git = ["git", "-C", str(spec.HERE), "describe", "--always", "--dirty=+", "--exclude=*"]
+    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "no repository"
 
 
 def keep(experiment: spec.Experiment, case: str, seed: int, record: dict[str, Any]) -> None:

@@ -59,14 +59,32 @@ class Experiment:
         return RESULTS / f"{self.name}-{self.size}.json"
 
     def measured(self) -> dict[str, dict[str, Any]]:
-        """What was measured, by case and seed."""
-        return json.loads(self.results.read_text(encoding="utf-8")) if self.results.is_file() else {}
+        """What was measured, by case and seed; records of other settings than the present ones do not count."""
+        known = json.loads(self.results.read_text(encoding="utf-8")) if self.results.is_file() else {}
+        now = {case.name: self.fingerprint(case) for case in self.cases}
+        return {
+            case: {seed: record for seed, record in seeds.items() if record["settings"] == now[case]}
+            for case, seeds in known.items()
+            if case in now
+        }
+
+    def fingerprint(self, case: Case) -> str:
+        """Of everything in the files that decides what is measured."""
+        text = json.dumps([case.simulation, case.train, self.domains, self.looked_at], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def sizes(name: str) -> list[str]:
+    """The sizes that the experiment called `name` has."""
+    return list(read_yaml(HERE / f"{name}.yaml")["sizes"])
 
 
 def load(name: str, size: str) -> Experiment:
     """The experiment called `name`, in the size "cpu" or "full"."""
     values = read_yaml(HERE / f"{name}.yaml")
-    sized = values.get("sizes", {}).get(size, {})
+    if size not in values["sizes"]:
+        raise SystemExit(f"{name} has no size {size!r}, only {', '.join(values['sizes'])}")
+    sized = values["sizes"][size] or {}
     common: dict[str, Any] = {"model": values["model"]} if "model" in values else {}
     for part in (values.get("simulation"), sized.get("simulation")):
         common = merged(common, part or {})

@@ -5,6 +5,7 @@ python experiments/tables.py
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,7 +25,7 @@ def write_all() -> None:
         path = DOCS / page
         text = path.read_text(encoding="utf-8")
         for name in sorted(file.stem for file in spec.HERE.glob("*.yaml")):
-            for size in sizes:
+            for size in set(sizes) & set(spec.sizes(name)):
                 text = _filled(text, f"{name} {size}", table(spec.load(name, size)))
         write_text(path, text)
 
@@ -49,7 +50,7 @@ def table(experiment: spec.Experiment) -> str:
         ("RMSD, Å", lambda r: r["deviation"], 2),
         ("unmoved, Å", lambda r: r["base_deviation"], 2),
         ("segments", lambda r: r["partition"]["segments_used"], 0),
-        ("worst boundary, residues", _worst_boundary, 0),
+        ("worst border, residues", _worst_border, 0),
         ("training, s", lambda r: r["seconds"]["training"], 0),
     ]
     paper = bool(experiment.paper)
@@ -73,19 +74,21 @@ def _unit(measured: dict[str, dict[str, Record]], figure: str) -> str:
     return str(_figure(records[0], figure)["unit"]) if records else "Å or °"
 
 
-def _worst_boundary(record: Record) -> float | None:
-    offsets = [abs(b["nearest_segment"]) for b in record["partition"]["boundaries"] if b["nearest_segment"] is not None]
-    return max(offsets, default=None)
+def _worst_border(record: Record) -> float:
+    """Infinite where a true border has no border of bodies (segments that move as one are one) on its chain."""
+    offsets = [b["nearest_body"] for b in record["partition"]["boundaries"]]
+    return max((math.inf if offset is None else abs(offset) for offset in offsets), default=math.nan)
 
 
 def _spread(values: Sequence[float | None], digits: int) -> str:
-    known = [value for value in values if value is not None]
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    failed = f"; failed in {len(values) - len(known)} of {len(values)}" if len(known) < len(values) else ""
     if not known:
-        return "–"
+        return "failed" if values else "–"
     middle, low, high = statistics.median(known), min(known), max(known)
     if len(known) == 1 or f"{low:.{digits}f}" == f"{high:.{digits}f}":
-        return f"{middle:.{digits}f}"
-    return f"{middle:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+        return f"{middle:.{digits}f}{failed}"
+    return f"{middle:.{digits}f} ({low:.{digits}f}–{high:.{digits}f}){failed}"
 
 
 def _in_paper(said: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -26,12 +27,11 @@ def room(monkeypatch) -> tuple[ModuleType, ModuleType]:
     return importlib.import_module("spec"), importlib.import_module("tables")
 
 
-@pytest.mark.parametrize("size", ["cpu", "full"])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_case_is_a_simulation_and_settings_that_exist(name: str, size: str, room) -> None:
-    experiment = room[0].load(name, size)
-    assert experiment.cases
-    for case in experiment.cases:
+def test_every_case_is_a_simulation_and_settings_that_exist(name: str, room) -> None:
+    cases = [case for size in room[0].sizes(name) for case in room[0].load(name, size).cases]
+    assert cases
+    for case in cases:
         config = validate(SimulationConfig, case.with_data(Path("data"), seed=3), origin=name)
         assert config.seed == 3
         configure(overrides=case.train, particles=["p.star"], model="m.cif", seed=3)
@@ -66,4 +66,24 @@ def test_a_table_gives_the_median_with_lowest_and_highest(room) -> None:
     spread = room[1]._spread
     assert spread([0.9, 0.7, 0.8], 2) == "0.80 (0.70–0.90)"
     assert spread([0.9, 0.9001], 2) == "0.90"
-    assert spread([None, None], 2) == "–"
+    assert spread([0.9, None, 0.8], 2) == "0.85 (0.80–0.90); failed in 1 of 3"
+    assert spread([None, None], 2) == "failed"
+    assert spread([], 2) == "–"
+
+
+def test_a_size_that_a_file_does_not_have_is_refused(room) -> None:
+    with pytest.raises(SystemExit, match="no size 'full'"):
+        room[0].load("learning", "full")
+
+
+def test_records_of_other_settings_do_not_count(room, monkeypatch, tmp_path: Path) -> None:
+    spec = room[0]
+    monkeypatch.setattr(spec, "RESULTS", tmp_path)
+    experiment = spec.load("toy", "cpu")
+    settings = experiment.fingerprint(experiment.cases[0])
+    kept = {
+        "one-sided": {"0": {"settings": settings}, "1": {"settings": "older"}},
+        "gone": {"0": {"settings": settings}},
+    }
+    experiment.results.write_text(json.dumps(kept))
+    assert experiment.measured() == {"one-sided": {"0": {"settings": settings}}}

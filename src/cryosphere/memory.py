@@ -7,6 +7,7 @@ import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's names for what is set, from its malloc.h
 _KEEP = 2**31 - 1  # bytes: the largest these parameters take
+_LEAST = 2**25  # bytes: what every glibc takes for the second
 
 
 def keep_freed_memory() -> bool:
@@ -22,4 +23,5 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     mallopt.argtypes, mallopt.restype = (ctypes.c_int, ctypes.c_int), ctypes.c_int
-    return bool(mallopt(_MMAP_THRESHOLD, _KEEP)) and bool(mallopt(_TRIM_THRESHOLD, _KEEP))
+    kept = bool(mallopt(_TRIM_THRESHOLD, _KEEP))
+    return bool(mallopt(_MMAP_THRESHOLD, _KEEP) or mallopt(_MMAP_THRESHOLD, _LEAST)) and kept

@@ -29,6 +29,7 @@ from cryosphere.cli.structures import structures
 from cryosphere.cli.terminal import report_error, set_up_logging, show_traceback
 from cryosphere.cli.train import train
 from cryosphere.errors import CryosphereError
+from cryosphere.memory import keep_freed_memory
 
 OWN_FAILURE = 1
 WRONG_INPUT = 2
@@ -116,6 +117,7 @@ def run(arguments: Sequence[str]) -> int:
 def main() -> None:
     """Entry point of the installed `cryosphere` script."""
     signal.signal(signal.SIGTERM, _interrupt)
+    keep_freed_memory()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -7,9 +7,7 @@ differs within a group can: `Oracle.without_noise` says how far the groups alone
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +26,7 @@ from cryosphere.imaging.spreading import KERNEL_WIDTH
 from cryosphere.particles.stacks import ImageStacks
 from cryosphere.progress import SILENT, Progress
 from cryosphere.simulation.truth import Truth
+from cryosphere.workers import lone_workers
 
 PIXELS_READ = 2**22  # at a time
 WORK_AT_ONCE = {"cpu": 2**18, "cuda": 2**26}  # pixels, or bead windows: bounds memory; small pieces suit a CPU's cache
@@ -95,7 +94,8 @@ def ask_oracle(
     """
     scene = _Scene(truth, candidates, torch.device(device))
     likelihoods, together = [], max(1, PIXELS_READ // truth.box**2)
-    with progress.track(len(rows), "oracle: weighing the true conformations") as advance, _workers(scene.device) as run:
+    with progress.track(len(rows), "oracle: weighing the true conformations") as advance:
+        run = _workers(scene.device)
         for start in range(0, len(rows), together):
             chosen = rows[start : start + together]
             images = torch.from_numpy(stacks.read(chosen))
@@ -106,20 +106,9 @@ def ask_oracle(
     return Oracle(rows, candidates, candidates.group[truth.conformation_index[rows]], joint)
 
 
-@contextmanager
-def _workers(device: torch.device) -> Iterator[ThreadPoolExecutor]:
-    """As many workers as PyTorch has threads, each computing one image on one thread (one worker feeds a GPU).
-
-    Many small steps shared among threads wait for the slowest thread each time, most of all on a busy machine.
-    """
-    threads = torch.get_num_threads()
-    count = threads if device.type == "cpu" else 1
-    try:
-        torch.set_num_threads(max(1, threads // count))
-        with ThreadPoolExecutor(count) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(threads)
+def _workers(device: torch.device) -> ThreadPoolExecutor:
+    """As many workers as PyTorch has threads, each computing one image by itself (one worker feeds a GPU)."""
+    return lone_workers(torch.get_num_threads() if device.type == "cpu" else 1)
 
 
 class _Scene:

@@ -8,14 +8,14 @@ under half of the time of a whole batch whose every operation is shared among th
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from cryosphere.imaging.spreading import WINDOWS_AT_ONCE
+from cryosphere.workers import lone_workers
 
 Compare = Callable[[Tensor, slice], Tensor]
 """From the structures (m, beads, 3) of a slice of the batch to one number each, (m,)."""
@@ -26,6 +26,8 @@ def in_pieces(compare: Compare, positions: Tensor) -> Tensor:
 
     Differentiable in `positions` (n, beads, 3), once.
     """
+    if not len(positions):
+        return positions.new_zeros(0)
     return _InPieces.apply(positions, compare)  # type: ignore[no-any-return,no-untyped-call]
 
 
@@ -42,12 +44,13 @@ class _InPieces(torch.autograd.Function):
             return values.detach(), gradient
 
         threads = torch.get_num_threads()
-        done = list(_workers(threads).map(one, _pieces(len(positions), positions.shape[1], threads)))
+        done = list(lone_workers(threads).map(one, _pieces(len(positions), positions.shape[1], threads)))
         if wanted:
             ctx.save_for_backward(torch.cat([gradient for _, gradient in done if gradient is not None]))
         return torch.cat([values for values, _ in done])
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, weights: Tensor) -> tuple[Tensor, None]:
         (gradient,) = ctx.saved_tensors
         return weights[:, None, None] * gradient, None
@@ -57,12 +60,3 @@ def _pieces(images: int, beads: int, threads: int) -> list[slice]:
     """Slices that a core's cache holds, at least one for each thread where there are images enough."""
     size = max(1, min(WINDOWS_AT_ONCE // max(1, beads), -(-images // threads)))
     return [slice(start, start + size) for start in range(0, images, size)]
-
-
-@lru_cache(maxsize=1)
-def _workers(threads: int) -> ThreadPoolExecutor:
-    """Threads that each compute alone: PyTorch's own threads would wait for each other in every operation."""
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="compare", initializer=torch.set_num_threads, initargs=(1,))
-    list(pool.map(lambda _: None, range(threads)))  # all of them are made now, before the number is set back
-    torch.set_num_threads(threads)
-    return pool

@@ -32,6 +32,7 @@ class Decoder(nn.Module):
         pivot: Literal["segment", "box"] = "segment",
     ) -> None:
         super().__init__()
+        self.latent_dim = latent_dim
         self.segments = segments
         self.pivot = pivot
         self.translation_scale = translation_scale

@@ -154,17 +154,23 @@ class HeterogeneityModel(nn.Module):
         return in_pieces(compare, positions)
 
     @torch.no_grad()
-    def base_correlations(self, batch: Batch) -> Float[Tensor, " n"]:
-        """Correlation of the unmoved structure's images with the observed ones."""
-        return self.explain(self.positions.expand(len(batch), -1, -1), batch)
+    def single_correlations(self, batch: Batch) -> Float[Tensor, "2 n"]:
+        """Correlation of the observed images with those of the unmoved structure and of the latent 0, (2, n)."""
+        middle, _ = self.structures(self.positions.new_zeros(1, self.decoder.latent_dim), self.segmentation(draw=False))
+        singles = (self.positions, middle[0])
+        return torch.stack([self.explain(s.expand(len(batch), -1, -1), batch) for s in singles])
 
     def kl_weight(self, keep: Tensor | None = None) -> Tensor | float:
-        """Weight of one nat beside minus the correlation: calibrated, or one over the number of pixels.
+        """What one nat of divergence is charged: calibrated, or one over the number of pixels.
 
         The latter takes the correlation for a log-likelihood per pixel, as the paper's equation 8 does.
         """
         if self.objective.kl == "paper":
             return 1.0 / self.projector.grid.box**2
+        return self.correlation_per_nat(keep)
+
+    def correlation_per_nat(self, keep: Tensor | None = None) -> Tensor:
+        """By how much the correlation changes where the Gaussian log-likelihood changes by one."""
         return losses.calibrated_kl_weight(self.running_correlation, self.independent_pixels(keep))
 
     def forward(

@@ -17,7 +17,7 @@ from cryosphere.files import write_text
 from cryosphere.settings import read_yaml, validate, write_yaml
 from cryosphere.training.config import Config
 
-FORMAT = 1
+FORMAT = 2  # 2: segments that were joined to others
 
 
 @dataclass(frozen=True)
@@ -167,6 +167,11 @@ class RunDirectory:
                 raise RunError(
                     f"{self.facts_path} has format {found}, this cryosphere {__version__} reads up to {FORMAT}: "
                     f"use the version that made it ({values.get('version')}) or a later one"
+                )
+            if isinstance(found, int) and found < FORMAT:
+                raise RunError(
+                    f"{self.facts_path} has format {found}: cryosphere {values.get('version')} made the run before "
+                    f"segments were joined, and this {__version__} cannot read its weights. Train anew (--overwrite)"
                 )
             return RunFacts(**values)
         except (OSError, ValueError, TypeError, AttributeError) as error:

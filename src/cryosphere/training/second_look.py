@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 CONFORMATIONS = 24  # that every image is compared with
 MARGIN = 3.0 + math.log(CONFORMATIONS)  # nats by which one must explain an image better than the encoder's answer
 FIRST = 1000  # images looked at first
-WORTH_IT = 0.002  # of them wrong: below, the others are taken for right
+WORTH_IT = 0.01  # of them wrong: below, the others are taken for right; chance alone can give some tenths of a per cent
 CLUSTERED = 20_000  # latents at most from which the conformations are chosen
 STEPS, STEP = 40, 0.05
 
@@ -46,7 +46,7 @@ class SecondLook:
     mean: NDArray[np.float32]  # (m, latent)
     sd: NDArray[np.float32]  # (m, latent)
     looked_at: int  # images
-    step: int  # of training, after which it was taken
+    step: int = -1  # of training, after which it was taken
 
     def among(self, chosen: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Which of these rows were mended: their places here and in `chosen` (which may be in any order)."""
@@ -54,10 +54,10 @@ class SecondLook:
         hit = np.flatnonzero(self.rows[place] == chosen) if len(self.rows) else np.zeros(0, dtype=np.int64)
         return place[hit], hit
 
-    def save(self, path: Path) -> None:
-        """Write a NumPy archive."""
+    def save(self, path: Path, step: int) -> None:
+        """Write a NumPy archive, which says after which step of training the look was taken."""
         with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **vars(self))
+            np.savez(file, allow_pickle=False, **(vars(self) | {"step": step}))
 
     @classmethod
     def load(cls, path: Path) -> SecondLook:
@@ -75,32 +75,42 @@ class SecondLook:
 
 
 def look_again(
-    model: HeterogeneityModel, loader: ParticleLoader, batch_size: int, *, step: int, progress: Progress = SILENT
-) -> SecondLook:
+    model: HeterogeneityModel,
+    loader: ParticleLoader,
+    batch_size: int,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Progress = SILENT,
+) -> SecondLook | None:
     """Compare images with conformations from all over the data set, and mend the encoder's answers where it errs.
 
-    First FIRST images, then, if WORTH_IT of them were wrong, all. With the free encoder there is nothing to mend.
+    First FIRST images, then, if WORTH_IT of them were wrong, all. None if `stop` said so in between.
     """
-    scene = _Scene(model, loader, batch_size)
+    scene = _Scene(model, loader, batch_size, stop)
     everything = np.arange(len(loader))
     first = np.unique(np.linspace(0, len(loader) - 1, min(FIRST, len(loader))).astype(np.int64))
     rows, starts = scene.mistaken(first, progress)
     looked_at = len(first)
-    if len(rows) >= max(WORTH_IT * len(first), 1) and len(first) < len(everything):
+    if len(rows) >= max(WORTH_IT * len(first), 1) and len(first) < len(everything) and not stop():
         others, more = scene.mistaken(np.setdiff1d(everything, first), progress)
         rows, starts, looked_at = np.concatenate([rows, others]), torch.cat([starts, more]), len(everything)
+    if stop():
+        return None
     order = np.argsort(rows, kind="stable")
     rows, starts = rows[order], starts[torch.from_numpy(order)]
     mean = scene.uphill(rows, starts)
     sd = np.broadcast_to(scene.usual_sd, mean.shape).astype(np.float32)
     log.info("a second look at %d images mended the latents of %d", looked_at, len(rows))
-    return SecondLook(rows, mean.cpu().numpy().astype(np.float32), sd, looked_at, step)
+    return SecondLook(rows, mean.cpu().numpy().astype(np.float32), sd, looked_at)
 
 
 class _Scene:
     """The trained model with a handful of its conformations."""
 
-    def __init__(self, model: HeterogeneityModel, loader: ParticleLoader, batch_size: int) -> None:
+    def __init__(
+        self, model: HeterogeneityModel, loader: ParticleLoader, batch_size: int, stop: Callable[[], bool]
+    ) -> None:
+        self.stop = stop
         self.model = model
         self.loader = loader
         self.batch_size = batch_size
@@ -123,10 +133,12 @@ class _Scene:
             for batch in self.loader.batches(rows, self.batch_size):
                 best, which = self._of_conformations(batch).max(dim=1)
                 answered = self._correlations(self.model.inference(batch).mean, batch)
-                wrong = (best - answered) > MARGIN * self.model.kl_weight()
+                wrong = (best - answered) > MARGIN * self.model.correlation_per_nat()
                 found.append(batch.rows[wrong].cpu().numpy())
                 starts.append(self.latents[which[wrong]])
                 advance(len(batch))
+                if self.stop():
+                    break
         return np.concatenate(found), torch.cat(starts)
 
     def _of_conformations(self, batch: Batch) -> Tensor:
@@ -141,19 +153,22 @@ class _Scene:
     def uphill(self, rows: Rows, starts: Tensor) -> Tensor:
         """Latents of the images after a few steps towards the most probable, from the given starts."""
         ends = starts.clone()
-        weight = float(self.model.kl_weight())
+        weight = float(self.model.correlation_per_nat())
         for piece in _pieces(len(rows), self.batch_size):
             batch = self.loader.batch(rows[piece])
             z = starts[piece].clone().requires_grad_()
             optimizer = torch.optim.Adam([z], lr=STEP)
             for _ in range(STEPS):
-                loss = (0.5 * weight * z.square().sum(1) - self._correlations(z, batch)).sum()
-                (z.grad,) = torch.autograd.grad(loss, z)
+                (z.grad,) = torch.autograd.grad(self._cost(z, batch, weight).sum(), z)
                 optimizer.step()
             with torch.no_grad():
-                better = self._correlations(z, batch) > self._correlations(starts[piece], batch)
+                better = self._cost(z, batch, weight) < self._cost(starts[piece], batch, weight)
                 ends[piece] = torch.where(better[:, None], z, starts[piece])
         return ends
+
+    def _cost(self, z: Tensor, batch: Batch, weight: float) -> Tensor:
+        """Minus the logarithm of the posterior density of latents, in units of correlation, (n,)."""
+        return 0.5 * weight * z.square().sum(1) - self._correlations(z, batch)
 
 
 def _pieces(count: int, size: int) -> Iterator[slice]:

@@ -14,7 +14,6 @@ from torch import Tensor
 from cryosphere.errors import RunError
 from cryosphere.fourier import from_spectrum
 from cryosphere.imaging.grid import ImageGrid
-from cryosphere.memory import keep_freed_memory
 from cryosphere.model.vae import HeterogeneityModel
 from cryosphere.particles.cache import ParticleImages
 from cryosphere.particles.read import read_particles
@@ -71,7 +70,6 @@ class TrainedModel:
         Raises:
             RunError: if this is no run, or it has no sound checkpoint.
         """
-        keep_freed_memory()
         run = RunDirectory(Path(path))
         run.require()
         table = read_particles(run.particles_path)

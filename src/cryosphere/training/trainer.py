@@ -63,6 +63,7 @@ class Trainer:
         self.steps_per_epoch = -(-len(self.split.train) // self.batch_size)
         assert self.settings.epochs is not None  # completed when the inputs were read
         self.epochs = self.settings.epochs
+        self._join_after = min(max(1, round(JOIN_AT * self.epochs)), self.epochs - 1)  # 0: never, with one epoch
         self._total_steps = self.steps_per_epoch * self.epochs
         self.raw_model = model
         self.optimizer: Any
@@ -103,28 +104,31 @@ class Trainer:
                 if self.averaged is not None and self.state.epoch == self.epochs - 1:
                     self.averaged.put_into(self.raw_model)
                 row = self._finish_epoch()
-                if self.config.segmentation.join and self.state.epoch == round(JOIN_AT * self.epochs):
+                if self.config.segmentation.join and self.state.epoch == self._join_after:
                     self._join_segments()
                 table.append(row)
                 self.state.metrics = table.rows
                 writer.add_row(row, self.state.step)
                 self._save()
                 _log_epoch(row, self.epochs)
-            if self._wants_second_look():
-                self._look_again(progress)
+            if self._wants_second_look() and not self._look_again(progress):
+                return "stopped"
         return "finished"
 
     def _wants_second_look(self) -> bool:
         amortised = self.config.encoder.kind != "free"
         return self.settings.second_look and amortised and not self.run.second_look.exists()
 
-    def _look_again(self, progress: Progress) -> None:
+    def _look_again(self, progress: Progress) -> bool:
         self.raw_model.eval()
         found = second_look.look_again(
-            self.raw_model, self.loader, self.batch_size, step=self.state.step, progress=progress
+            self.raw_model, self.loader, self.batch_size, stop=lambda: self._stop_signal is not None, progress=progress
         )
+        if found is None:
+            return False
         if self.fabric.is_global_zero:
-            found.save(self.run.second_look)
+            found.save(self.run.second_look, self.state.step)
+        return True
 
     def _epoch(self, progress: Progress) -> bool:
         """The rest of the current epoch; False if a signal asked to stop."""
@@ -228,20 +232,22 @@ class Trainer:
 
     @torch.no_grad()
     def _explained(self, rows: Rows) -> tuple[float, float]:
-        """Mean correlation with posterior-mean predictions, and the gain over the unmoved structure.
+        """Mean correlation with posterior-mean predictions, and the gain over a single structure for all images.
 
-        The gain is in nats per image: the log-likelihood of predictions drawn from the posteriors, less that of the
-        unmoved structure and less the divergence of the latent. Positive: the motion is in the images.
+        The gain is in nats per image: the log-likelihood of predictions drawn from the posteriors, less the divergence
+        of the latent, less the log-likelihood of one structure: the unmoved one or that of the latent 0, whichever fits
+        better. Positive: images differ as the motion says.
         """
-        model, sums = self.raw_model, torch.zeros(3, dtype=torch.float64, device=self.fabric.device)
+        model, sums = self.raw_model, torch.zeros(5, dtype=torch.float64, device=self.fabric.device)
         generator = torch.Generator(self.fabric.device).manual_seed(_step_seed(self.settings.seed, 0))
         for batch in self.loader.batches(rows, self.batch_size):
             drawn = model(batch, Weights(), generator)
-            better = (drawn.correlations - model.base_correlations(batch)).sum()
             mean = model(batch, Weights(), draw=False).correlations.sum()
-            sums += torch.stack([mean, better, drawn.kl_latent * len(batch)])
-        correlation, better, divergence = (sums / len(rows)).tolist()
-        return correlation, better / float(model.kl_weight()) - divergence
+            unmoved, middle = model.single_correlations(batch).sum(1)
+            sums += torch.stack([mean, drawn.correlations.sum(), unmoved, middle, drawn.kl_latent * len(batch)])
+        correlation, moving, unmoved, middle, divergence = (sums / len(rows)).tolist()
+        nats = (moving - max(unmoved, middle)) / float(model.correlation_per_nat())
+        return correlation, nats - divergence
 
     def _require_finite(self) -> None:
         failure = self.averages.first_failure()

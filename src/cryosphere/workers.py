@@ -1,0 +1,35 @@
+"""Threads on each of which PyTorch computes alone.
+
+PyTorch shares every operation among its threads; where operations are small they then wait for each other all the time,
+most of all on a busy machine. Work that falls into independent pieces goes faster with one piece per thread.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import torch
+
+
+@lru_cache(maxsize=2)
+def lone_workers(count: int) -> ThreadPoolExecutor:
+    """`count` threads; in each of them an operation stays on that thread. The caller's number of threads is kept."""
+    together = threading.Barrier(count)
+
+    def settle(_: int) -> None:
+        together.wait()  # no thread takes two of these tasks, so all threads exist
+        torch.set_num_threads(1)
+        torch.get_num_threads()  # only now the number holds for this thread, whatever others set later
+
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(count, thread_name_prefix="lone")
+    list(pool.map(settle, range(count)))
+    torch.set_num_threads(before)  # what the last `settle` left holds for the whole process
+    return pool
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lone_workers.cache_clear)  # a forked process has the pool, but not its threads
