@@ -139,7 +139,7 @@ class TrainingSettings(Section):
 
     epochs: int | None = Field(default=None, ge=1, description="passes over the images; by default from their number")
     batch_size: int = Field(default=128, ge=1, description="images per step")
-    learning_rate: float = Field(default=1e-3, gt=0, description="of encoder and decoder")
+    learning_rate: float = Field(default=3e-3, gt=0, description="of encoder and decoder")
     segmentation_learning_rate: float = Field(default=1e-2, gt=0, description="of the mixture that cuts the chain")
     learning_rate_schedule: Literal["cosine", "constant"] = Field(
         default="cosine", description="a short rise and half a cosine down to a twentieth, or always the same"
