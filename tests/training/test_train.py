@@ -16,6 +16,7 @@ from cryosphere.training import checkpoints
 from cryosphere.training.configure import configure
 from cryosphere.training.data import ParticleLoader
 from cryosphere.training.run_directory import RunDirectory
+from cryosphere.training.second_look import SecondLook
 from cryosphere.training.train import train
 from cryosphere.training.trained import TrainedModel
 from cryosphere.training.trainer import Trainer
@@ -74,6 +75,47 @@ def test_a_resumed_run_gives_the_same_numbers_as_an_uninterrupted_one(settings, 
         assert {k: v for k, v in before.items() if k not in TIMES} == {k: v for k, v in after.items() if k not in TIMES}
 
 
+def test_a_run_resumed_before_segments_are_joined_ends_as_an_uninterrupted_one(
+    settings, tmp_path: Path, monkeypatch
+) -> None:
+    changes = ("training.validation_fraction=0.6", "training.average=0.9", "loss.kl_latent=0.01")
+    config = settings(*changes, epochs=5, segments=3)  # 58 held-out images to judge by; two steps an epoch
+    train(config, tmp_path / "whole")
+    alive = [int(row["segments"]) for row in read_metrics(tmp_path / "whole")]
+    assert alive[-1] < alive[0] == 3  # what hardly moves yet is alike
+    step = Trainer._step
+    monkeypatch.setattr(Trainer, "_step", lambda self, batch: (step(self, batch), stop_at(self, 7))[0])
+    assert train(config, tmp_path / "broken") == "stopped"
+    monkeypatch.setattr(Trainer, "_step", step)
+    assert train(config, tmp_path / "broken", existing="resume") == "finished"
+    whole, resumed = final_tensors(tmp_path / "whole"), final_tensors(tmp_path / "broken")
+    assert any(name.startswith("average/") for name in whole)
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
+    looks = [SecondLook.load(tmp_path / name / "second_look.npz") for name in ("whole", "broken")]
+    assert np.array_equal(looks[0].rows, looks[1].rows)
+    assert np.array_equal(looks[0].mean, looks[1].mean)
+
+
+def test_latents_mended_by_the_second_look_stand_for_the_encoders(settings, tmp_path: Path) -> None:
+    train(settings(), tmp_path / "run")
+    run = RunDirectory(tmp_path / "run")
+    steps = int(read_metrics(run.root)[-1]["step"])
+    mended = SecondLook(np.array([3, 41]), np.full((2, 2), 5, np.float32), np.full((2, 2), 0.1, np.float32), 96)
+    mended.save(run.second_look, step=steps)
+    latents = TrainedModel.load(run.root).encode(np.array([41, 7, 3]))
+    assert np.array_equal(latents.mean[[0, 2]], mended.mean)
+    assert np.array_equal(latents.sd[[0, 2]], mended.sd)
+    assert not np.any(latents.mean[1] == 5)
+    mended.save(run.second_look, step=steps - 1)  # taken with other weights
+    assert not np.any(TrainedModel.load(run.root).encode().mean == 5)
+
+
+def test_one_epoch_joins_nothing_and_says_what_it_trained(settings, tmp_path: Path) -> None:
+    train(settings("training.validation_fraction=0.6", epochs=1, segments=3), tmp_path / "run")
+    assert read_metrics(tmp_path / "run")[-1]["segments"] == "3"
+    assert final_tensors(tmp_path / "run")["model/segmentation.alive"].all()
+
+
 def stop_at(trainer: Trainer, step: int) -> None:
     if trainer.state.step == step:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -126,6 +168,9 @@ def test_every_image_is_seen_once_per_epoch_and_the_last_batch_is_not_lost(setti
         "training.segmentation_learning_rate=0.1",
         "training.learning_rate_schedule=constant",
         "training.weight_decay=0.5",
+        "training.average=0.9",
+        "encoder.residual=false",
+        "loss.coarse_until=0.9 loss.coarse_resolution=60",
         "training.gradient_clip=1e-3",
         "training.validation_fraction=0.3",
         "training.batch_size=7",
