@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from scipy.spatial.transform import Rotation
 
+from cryosphere.analysis import findings
 from cryosphere.analysis.analyze import AnalysisSettings, analyze
 from cryosphere.analysis.findings import HeldOutFit, correlations, warnings
 from cryosphere.errors import InputError
@@ -268,3 +269,10 @@ def test_correlation_is_that_of_numpy():
     expected = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(first, second, strict=True)]
     assert correlations(first, second) == pytest.approx(expected)
     assert correlations(np.ones((1, 8, 8)), second[:1]) == pytest.approx([0.0])
+
+
+def test_a_motion_that_one_structure_beats_is_doubted() -> None:
+    beaten = pd.DataFrame({"epoch": [1, 2], "validation_gain": [0.4, -0.25]})
+    assert "by 0.25 nats" in findings._not_worth_its_cost(beaten)
+    for fine in (beaten.iloc[:1], pd.DataFrame({"epoch": [1]}), pd.DataFrame({"validation_gain": [""]})):
+        assert findings._not_worth_its_cost(fine) == ""

@@ -262,8 +262,8 @@ def _not_worth_its_cost(metrics: pd.DataFrame) -> str:
     if not np.isfinite(gain) or gain > 0:
         return ""
     return (
-        f"The motion explains held-out images by {abs(gain):.2f} nats per image less than what telling it costs (the "
-        "divergence of the latent): it is not in these images, or too little is left of it in the noise."
+        f"One structure for all explains held-out images better than the motion does, by {abs(gain):.2f} nats per "
+        "image once the latents' divergence is charged: the motion is not in these images, or drowned in their noise."
     )
 
 

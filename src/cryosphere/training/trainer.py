@@ -74,6 +74,7 @@ class Trainer:
         self.averages = self._no_averages()
         self._generator = torch.Generator(fabric.device)
         self._stop_signal: int | None = None
+        self._began = time.monotonic()
 
     def _no_averages(self) -> EpochAverages:
         return EpochAverages(self.batch_size, self.fabric.device)
@@ -96,6 +97,7 @@ class Trainer:
         """
         table = MetricsTable(self.run.metrics_path, self.state.metrics)
         writer = _Summary(self.run)
+        self._began = time.monotonic() - self.state.seconds  # as if it had never been interrupted
         with _stopping_on_signals(self), writer:
             while self.state.epoch < self.epochs:
                 if not self._epoch(progress):
@@ -136,14 +138,13 @@ class Trainer:
         order = epoch_order(self.split.train, self.settings.seed, state.epoch)
         rest = order[state.step_in_epoch * self.batch_size :]
         self.model.train()
-        began = last_saved = time.monotonic()
-        already = state.seconds
+        last_saved = time.monotonic()
         label = f"epoch {state.epoch + 1}/{self.epochs}"
         with progress.track(len(rest), label) as advance:
             for batch in self.loader.batches(rest, self.batch_size):
                 self._step(batch)
                 advance(len(batch))
-                state.seconds = already + time.monotonic() - began
+                state.seconds = time.monotonic() - self._began
                 if state.step % CHECK_EVERY == 0:
                     self._require_finite()
                 if time.monotonic() - last_saved > 60 * self.settings.checkpoint_minutes:
@@ -185,7 +186,8 @@ class Trainer:
 
     def _finish_epoch(self) -> dict[str, Any]:
         self._require_finite()
-        state, averages = self.state, self.averages.averages()
+        state, averages, explained = self.state, self.averages.averages(), self._validate()
+        state.seconds = time.monotonic() - self._began
         images = self.averages.images
         before = sum(row["epoch_seconds"] for row in state.metrics)
         seconds = max(state.seconds - before, 1e-9)
@@ -197,7 +199,7 @@ class Trainer:
             "epoch_seconds": seconds,
             "images_per_second": images / seconds,
             "train_correlation": averages["correlation"],
-            **self._validate(),
+            **explained,
             "train_loss": averages["total"],
             **{name: averages[name] for name in EpochAverages.TERMS if name not in ("correlation", "total")},
             "kl_weight": float(self.raw_model.kl_weight()),

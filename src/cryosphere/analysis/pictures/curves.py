@@ -43,7 +43,7 @@ def training_curves(
             panels[0].legend(fontsize=7.5)
         position = 1
         if gains:
-            _terms(panels[position], epoch, gains, "Gain over the unmoved model", "nats per image")
+            _terms(panels[position], epoch, gains, "Gain over one structure", "nats per image")
             panels[position].axhline(0.0, color="#555555", linestyle="--", linewidth=1.0)
             position += 1
         if losses:
