@@ -11,9 +11,9 @@ import pytest
 from cryosphere.errors import RunError, StructureError
 from cryosphere.imaging.grid import ImageGrid
 from cryosphere.particles.read import read_particles
-from cryosphere.settings import read_yaml
+from cryosphere.settings import read_yaml, validate
 from cryosphere.simulation import rendering
-from cryosphere.simulation.config import load_simulation
+from cryosphere.simulation.config import SimulationConfig, load_simulation
 from cryosphere.simulation.rendering import Renderer
 from cryosphere.simulation.simulate import simulate
 from cryosphere.simulation.truth import load_truth
@@ -190,3 +190,13 @@ def test_a_model_outside_the_box_is_refused_and_nothing_is_left(protein, tmp_pat
     with pytest.raises(StructureError, match="box"):
         simulate(config, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_conformations_that_leave_the_box_are_told(protein, tmp_path, caplog):
+    turn = {"kind": "uniform", "low_degrees": 0, "high_degrees": 90}
+    hinge = {"residues": [{"chain": "B"}], "axis": [0, 0, 1], "pivot": [60, 0, 0]}
+    motion = {"kind": "hinge", "domains": [hinge], "angles": turn, "conformations": 5}
+    images = {"count": 10, "box": 32, "pixel_size": 3.0}
+    values = {"model": protein, "motion": motion, "images": images}
+    simulate(validate(SimulationConfig, values, origin="the test"), tmp_path / "data")
+    assert "reach up to" in caplog.text

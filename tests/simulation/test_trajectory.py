@@ -135,6 +135,9 @@ def test_what_does_not_fit_together_is_refused(protein, tmp_path):
     short = written(tmp_path / "short.dcd", frames[:, :30])
     torn = frames.copy()
     torn[3, 35:] += 60
+    shuffled = frames[:, np.random.default_rng(0).permutation(frames.shape[1])]
+    jumping = frames.copy()
+    jumping[4:, 20:] += 120  # chain B
     (tmp_path / "damaged.dcd").write_bytes(b"not a trajectory" * 20)
     lonely = tmp_path / "lonely.pdb"
     lonely.write_text(pdb_atom(1, " CA", "ALA", "X", 1, (0, 0, 0), "C") + "END\n")
@@ -147,6 +150,13 @@ def test_what_does_not_fit_together_is_refused(protein, tmp_path):
         ({"trajectory": good, "topology": protein, "first": 50}, None, ConfigError, "no frames"),
         ({"trajectory": good, "topology": protein}, lonely, StructureError, "chain 'X'"),
         ({"trajectory": written(tmp_path / "torn.dcd", torn), "topology": protein}, None, StructureError, "torn apart"),
+        (
+            {"trajectory": written(tmp_path / "s.dcd", shuffled), "topology": protein},
+            None,
+            StructureError,
+            "other order",
+        ),
+        ({"trajectory": written(tmp_path / "j.dcd", jumping), "topology": protein}, None, StructureError, "jumps by"),
     ]
     for values, model, error, says in cases:
         with pytest.raises(error, match=says):

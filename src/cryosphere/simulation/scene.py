@@ -70,6 +70,7 @@ def set_scene(config: SimulationConfig, stack: str, star: Path, progress: Progre
     model = conformations.model
     composition = draw_composition(model.beads, config.absent, images.count, generator(seed, Stream.ABSENT))
     check_inside_box(model, images.box, images.pixel_size, source=config.model)
+    _warn_of_the_cut(conformations.positions, images.box * images.pixel_size / 2)
     return Scene(
         config=config,
         conformations=conformations,
@@ -77,6 +78,18 @@ def set_scene(config: SimulationConfig, stack: str, star: Path, progress: Progre
         index=assigned(images.count, len(conformations), conformations.weights, generator(seed, Stream.ASSIGNMENT)),
         table=acquire(config, stack, star),
     )
+
+
+def _warn_of_the_cut(positions: NDArray[np.float32], half_box: float) -> None:
+    """Say if conformations (K, R, 3) reach farther from the box centre, in Å, than images show from every side."""
+    reach = np.array([np.sqrt(np.square(one).sum(axis=1).max()) for one in positions])
+    beyond = int((reach > half_box).sum())
+    if beyond:
+        log.warning(
+            "%d of %d conformations reach up to %.0f Å from the box centre, and images show %.0f Å: some views cut "
+            "parts of the molecule off. A larger box, or larger pixels, would show everything",
+            *(beyond, len(positions), float(reach.max()), half_box),
+        )
 
 
 def _conformations(config: SimulationConfig, progress: Progress) -> Conformations:

@@ -17,6 +17,11 @@ from cryosphere.simulation.conformations import Conformations, match_residues, p
 from cryosphere.simulation.motion_config import TrajectoryMotion
 from cryosphere.simulation.periodic import Unwrapper
 from cryosphere.simulation.superposition import superposition
+from cryosphere.simulation.trajectory_checks import (
+    refuse_torn_chains,
+    refuse_torn_complexes,
+    require_fitting_topology,
+)
 from cryosphere.simulation.trajectory_files import TrajectoryFile
 from cryosphere.structures.beads import Beads
 from cryosphere.structures.model import AtomicModel
@@ -25,7 +30,6 @@ log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
-_LONGEST_STRETCH = 10.0  # Å by which a bond between residues may grow before the molecule counts as torn apart
 _AT_ONCE = 256  # frames
 _MOVED = 1.0  # Å; making whole moves atoms by whole boxes or not at all
 
@@ -46,13 +50,17 @@ def trajectory_conformations(model: AtomicModel | None, motion: TrajectoryMotion
     collected: list[NDArray[np.float32]] = []
     first_atoms: Array | None = None
     for atoms in whole:
-        first_atoms = atoms if first_atoms is None else first_atoms
+        if first_atoms is None:
+            first_atoms = atoms
+            require_fitting_topology(motion, file.source, file.topology, atoms)
         collected.append(to_beads(atoms).astype(np.float32))
     if first_atoms is None:
         raise ConfigError(f"{motion.trajectory}: no frames between first = {motion.first} and last = {motion.last}")
     positions = np.stack(collected)
     whole.report(motion.trajectory)
-    _refuse_torn_frames(motion, positions, file.topology.beads)
+    refuse_torn_chains(motion, positions, file.topology.beads)
+    if not whole.boxed:
+        refuse_torn_complexes(motion, positions, file.topology.beads)
     base = _moved(file.topology, first_atoms, to_beads(first_atoms)) if model is None else model
     rows = match_residues(file.topology.beads, base.beads, str(file.source))
     positions = positions[:, rows]
@@ -84,11 +92,13 @@ class _WholeFrames:
         self._file = file
         self._unwrap: Unwrapper | None = None
         self.frames = self.mended = 0
+        self.boxed = True  # in every frame so far
 
     def __iter__(self) -> Iterator[Array]:
         for frame in self._file.frames():
             self.frames += 1
             atoms = frame.atoms
+            self.boxed &= frame.cell is not None
             if frame.cell is not None:
                 self._unwrap = self._unwrap or Unwrapper(self._file.topology, frame.cell)
                 atoms = self._unwrap(frame.atoms, frame.cell)
@@ -174,20 +184,3 @@ def _names(model: AtomicModel) -> list[tuple[str, str, str, str]]:
         (site.chain.name, str(site.residue.seqid), site.atom.name, site.atom.altloc)
         for site in model.structure[0].all()
     ]
-
-
-def _refuse_torn_frames(motion: TrajectoryMotion, positions: NDArray[np.float32], beads: Beads) -> None:
-    if not len(beads.bonded):
-        return
-    first, second = beads.bonded.T
-    usual = np.linalg.norm(beads.positions[first] - beads.positions[second], axis=1)
-    for index, frame in enumerate(positions):
-        stretch = np.linalg.norm(frame[first] - frame[second], axis=1) - usual
-        if stretch.max() > _LONGEST_STRETCH:
-            worst = int(stretch.argmax())
-            chain, one, other = str(beads.chain[first[worst]]), beads.number[first[worst]], beads.number[second[worst]]
-            raise StructureError(
-                f"{motion.trajectory}: in frame {motion.first + index * motion.step} the bonded residues {one} and "
-                f"{other} of chain {chain!r} are {stretch[worst] + usual[worst]:.0f} Å apart: the molecule is torn "
-                "apart, as by a periodic box that the file does not tell; make it whole with the program that wrote it"
-            )
