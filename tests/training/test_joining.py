@@ -16,7 +16,9 @@ def test_halves_of_a_rigid_part_are_joined_and_the_structures_stay() -> None:
         before, _ = model.structures(latents[:20], model.segmentation(draw=False))
     joins = join_alike(model, images, np.arange(len(images)), 64)
     assert len(joins) == 2
-    assert max(join.misfit for join in joins) < 1e-3
+    assert (
+        max(join.misfit for join in joins) < 0.1
+    )  # Å: residues on a border turn half about one centre, half the other
     with torch.no_grad():
         membership = model.segmentation(draw=False)
         after, _ = model.structures(latents[:20], membership)

@@ -18,6 +18,7 @@ from cryosphere.model.posteriors import Gaussian, kl_divergence
 
 START_WIDTH = 0.5  # of an even share: at temperature 20, nine residues in ten then belong to one segment alone
 
+SHAPED_WIDTH = 0.25  # of a segment: at temperature 20 its borders are then a few residues wide
 WELL_SHAPED = 0.98  # of the residues in the wanted segment: a mixture that comes less close is not taken
 
 
@@ -147,7 +148,7 @@ class Segmentation(nn.Module):
         alive = mass > 0.5
         place = (membership * self.along_chain[:, None]).sum(0) / mass.clamp_min(1e-6)
         centre = torch.where(alive, (place - self.first) / self.unit, self.mean.detach())
-        width = _inverse_elu_plus_one((START_WIDTH * mass / self.unit).clamp_min(1e-2))
+        width = _inverse_elu_plus_one((SHAPED_WIDTH * mass / self.unit).clamp_min(1e-2))
         values = [v.clone().requires_grad_() for v in (centre, width, (mass / self.unit).clamp_min(1e-2).log())]
         before = self.alive.clone()
         self.alive.copy_(alive)

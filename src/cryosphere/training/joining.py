@@ -3,8 +3,8 @@
 A user allows more segments than there are moving parts. Segments of one rigid part then learn the same motion, each
 with errors of its own. Joined, they have one motion to learn, and the segments are the parts that move.
 
-Two segments that follow each other along the chain are joined if the smaller one, moved like the larger one, ends up
-within a few Å of where it was, and if the held-out images, which trained neither, fit no worse than chance allows.
+Two segments that follow each other along the chain are joined if one rigid motion puts both within a few Å of where
+their two motions put them, and if the held-out images, which trained neither, then fit no worse than chance explains.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import roma
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cryosphere.geometry.motions import RigidMotions, rotate
 from cryosphere.model.deformation import segment_centres
 from cryosphere.model.segmentation import WELL_SHAPED
 from cryosphere.model.vae import HeterogeneityModel
@@ -32,11 +32,12 @@ CHANCE = 2.0  # standard errors by which the mean correlation may fall
 IMAGES = 1000  # looked at, at most
 COMPARED = 200  # latents at which motions are compared
 FEWEST = 50  # images; with fewer nothing is joined
+COORDINATES = 2**27  # of the structures held for that, at most: half a gigabyte
 
 
 @dataclass(frozen=True)
 class Join:
-    """Segment `gone` became part of `kept`; `misfit` Å is how far apart their motions were."""
+    """Segment `gone` became part of `kept`; `misfit` Å (RMS) is how far one motion of both leads astray."""
 
     gone: int
     kept: int
@@ -49,89 +50,92 @@ def join_alike(model: HeterogeneityModel, loader: ParticleLoader, rows: Rows, ba
 
     `rows` are images to judge by, best held-out ones.
     """
-    rows = (
-        rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), IMAGES)).astype(np.int64))] if len(rows) else rows
-    )
+    most = min(IMAGES, max(FEWEST, COORDINATES // max(1, model.positions.numel())))
     if len(rows) < FEWEST:
         return []
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(np.int64))]
     was_training = model.training
     model.eval()
     try:
-        before = model.segmentation(draw=False)
-        scene = _Scene(model, loader, rows, batch_size, model.pivots(before))
-        after, joins = _join(scene, before)
-        if joins and not _settle(model, after, scene.pivots):
-            return []
+        scene = _Scene(model, loader, rows, batch_size)
+        joins, memberships = _join(scene)
+        while joins and not _settle(model, memberships[len(joins) - 1], scene.pivots):
+            joins.pop()
         return joins
     finally:
         model.train(was_training)
 
 
 class _Scene:
-    """Images to judge by, with the latents and motions inferred from them."""
+    """Images to judge by, with the structures inferred from them: joined segments move there as one body already."""
 
-    def __init__(
-        self, model: HeterogeneityModel, loader: ParticleLoader, rows: Rows, batch_size: int, pivots: Tensor
-    ) -> None:
+    def __init__(self, model: HeterogeneityModel, loader: ParticleLoader, rows: Rows, batch_size: int) -> None:
         self.model = model
         self.loader = loader
         self.rows = rows
         self.batch_size = batch_size
-        self.pivots = pivots
-        latents = [model.inference(batch).mean for batch in loader.batches(rows, batch_size)]
-        self.motions = [model.decoder(z) for z in latents]
-        spread = np.unique(np.linspace(0, len(rows) - 1, COMPARED).astype(np.int64))
-        self.compared: RigidMotions = model.decoder(torch.cat(latents)[spread])
+        self.membership = model.segmentation(draw=False)
+        self.pivots = model.pivots(self.membership)
+        parts = [model.inference(batch).mean for batch in loader.batches(rows, batch_size)]
+        self.structures = torch.cat([model.structures(z, self.membership)[0] for z in parts])  # (n, beads, 3)
+        self.unjoined = self.correlations(self.structures)
 
-    def correlations(self, membership: Tensor) -> NDArray[np.float64]:
-        """Of every image with what this membership predicts."""
-        model, found = self.model, []
-        for batch, motions in zip(self.loader.batches(self.rows, self.batch_size), self.motions, strict=True):
-            positions = model.deform(model.positions, membership, motions, self.pivots)
-            found.append(model.explain(positions, batch))
+    def correlations(self, structures: Tensor) -> NDArray[np.float64]:
+        """Of every image with what its structure predicts."""
+        pieces = torch.split(structures, self.batch_size)
+        batches = self.loader.batches(self.rows, self.batch_size)
+        found = [self.model.explain(piece, batch) for piece, batch in zip(pieces, batches, strict=True)]
         return np.asarray(torch.cat(found).double().cpu().numpy())
 
-    def misfit(self, membership: Tensor, gone: int, kept: int) -> float:
-        """RMS distance in Å between the residues of `gone` moved by its own motion and by that of `kept`."""
-        points = self.model.positions[membership[:, gone] > 0.5]
-        if not len(points):
-            return 0.0
-        own, other = (
-            self.pivots[m]
-            + rotate((points - self.pivots[m]).expand(len(self.compared.rotations), -1, -1), turns)
-            + self.compared.translations[:, m, None]
-            for m in (gone, kept)
-            for turns in [self.compared.rotations[:, m, None].expand(-1, len(points), -1)]
-        )
-        return float((own - other).square().sum(-1).mean().sqrt())
+    def as_one(self, gone: int, kept: int, some: slice) -> tuple[Tensor, Tensor, float]:
+        """The residues of two segments, where one rigid motion of both puts them best in `some` of the structures.
+
+        Rows (r,); positions (n, r, 3) Å; RMS distance in Å from where the two motions had put them.
+        """
+        strongest = self.membership.argmax(1)
+        rows = ((strongest == gone) | (strongest == kept)).nonzero()[:, 0]
+        wanted = self.structures[some][:, rows]
+        start = self.model.positions[rows].expand_as(wanted)
+        turn, shift = roma.rigid_points_registration(start, wanted)
+        placed = start @ turn.mT + shift[:, None]
+        return rows, placed, float((placed - wanted).square().sum(-1).mean().sqrt())
+
+    def join(self, gone: int, kept: int) -> bool:
+        """Let two segments move as one, unless the images then fit worse than chance explains."""
+        rows, placed, _ = self.as_one(gone, kept, slice(None))
+        structures = self.structures.index_copy(1, rows, placed)
+        change = self.correlations(structures) - self.unjoined
+        if change.mean() < -CHANCE * change.std(ddof=1) / np.sqrt(len(change)):
+            return False
+        self.structures = structures
+        self.membership = self.membership.clone()
+        self.membership[:, kept] += self.membership[:, gone]
+        self.membership[:, gone] = 0
+        return True
 
 
-def _join(scene: _Scene, membership: Tensor) -> tuple[Tensor, list[Join]]:
-    """Join pair after pair, the most alike first, as long as the images allow."""
-    reference = scene.correlations(membership)
+def _join(scene: _Scene) -> tuple[list[Join], list[Tensor]]:
+    """Join pair after pair, the most alike first, as long as the images allow; the membership after each join."""
     joins: list[Join] = []
+    memberships: list[Tensor] = []
     refused: set[tuple[int, int]] = set()
+    compared = slice(None, None, max(1, len(scene.rows) // COMPARED))
     while True:
         candidates = [
-            Join(gone, kept, scene.misfit(membership, gone, kept))
-            for gone, kept in _neighbours(scene.model, membership)
+            Join(gone, kept, scene.as_one(gone, kept, compared)[2])
+            for gone, kept in _neighbours(scene.model, scene.membership)
             if (gone, kept) not in refused
         ]
+        candidates = [candidate for candidate in candidates if candidate.misfit <= TOLERANCE]
         if not candidates:
-            return membership, joins
-        join = min(candidates, key=lambda candidate: candidate.misfit)
-        if join.misfit > TOLERANCE:
-            return membership, joins
-        joined = membership.clone()
-        joined[:, join.kept] += joined[:, join.gone]
-        joined[:, join.gone] = 0
-        change = scene.correlations(joined) - reference
-        if change.mean() < -CHANCE * change.std(ddof=1) / np.sqrt(len(change)):
-            refused.add((join.gone, join.kept))
-            continue
-        membership = joined
-        joins.append(join)
-        refused = {pair for pair in refused if join.kept not in pair and join.gone not in pair}
+            return joins, memberships
+        best = min(candidates, key=lambda candidate: candidate.misfit)
+        if scene.join(best.gone, best.kept):
+            joins.append(best)
+            memberships.append(scene.membership)
+            refused = {pair for pair in refused if best.kept not in pair and best.gone not in pair}
+        else:
+            refused.add((best.gone, best.kept))
 
 
 def _neighbours(model: HeterogeneityModel, membership: Tensor) -> list[tuple[int, int]]:
@@ -152,7 +156,7 @@ def _settle(model: HeterogeneityModel, membership: Tensor, pivots: Tensor) -> bo
         agreement = model.segmentation.take_shape(membership)
     if agreement < WELL_SHAPED:
         log.info(
-            "segments are not joined: no mixture comes close to the joined ones (%.0f %% of residues)", 100 * agreement
+            "a join is taken back: no mixture comes close to the joined ones (%.0f %% of residues)", 100 * agreement
         )
         return False
     model.pivot_offsets.copy_(pivots - segment_centres(model.positions, model.segmentation(draw=False)))
