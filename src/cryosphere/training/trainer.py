@@ -6,7 +6,7 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import AdamW
 
 from cryosphere.errors import NonFiniteLossError
@@ -23,6 +23,7 @@ from cryosphere.model.batch import Batch
 from cryosphere.model.vae import HeterogeneityModel, Weights
 from cryosphere.progress import SILENT, Progress
 from cryosphere.training import checkpoints, joining, second_look
+from cryosphere.training.averaging import AveragedWeights
 from cryosphere.training.config import Config
 from cryosphere.training.data import ParticleLoader, Rows, Split, epoch_order
 from cryosphere.training.metrics import EpochAverages, MetricsTable
@@ -70,7 +71,7 @@ class Trainer:
         self.model: Any
         self.model, self.optimizer = fabric.setup(model, _optimizer(model, config))
         self.state = State()
-        self.averaged = _Averaged(model, self.settings.average) if self.settings.average else None
+        self.averaged = AveragedWeights(model, self.settings.average) if self.settings.average else None
         self.averages = self._no_averages()
         self._generator = torch.Generator(fabric.device)
         self._stop_signal: int | None = None
@@ -287,39 +288,6 @@ class Trainer:
             raise KeyboardInterrupt
         self._stop_signal = number
         log.warning("%s: saving a checkpoint and stopping", signal.Signals(number).name)
-
-
-class _Averaged:
-    """An exponential average of a model's parameters, which takes their place at the end of training."""
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.begin(model)
-
-    def begin(self, model: nn.Module) -> None:
-        """Start anew at the model's present parameters."""
-        self.values = {name: p.detach().clone() for name, p in model.named_parameters()}
-
-    @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Move a little towards the model's present parameters."""
-        now = [p.detach() for p in model.parameters()]
-        torch._foreach_lerp_(list(self.values.values()), now, 1 - self.decay)
-
-    @torch.no_grad()
-    def put_into(self, model: nn.Module) -> None:
-        """Give the model the averaged parameters."""
-        for name, parameter in model.named_parameters():
-            parameter.copy_(self.values[name])
-
-    def state(self) -> dict[str, Tensor]:
-        """Tensors to store in a checkpoint."""
-        return {f"average/{name}": value for name, value in self.values.items()}
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take stored tensors back."""
-        for name, value in self.values.items():
-            value.copy_(tensors[f"average/{name}"])
 
 
 def _optimizer(model: HeterogeneityModel, config: Config) -> AdamW:
