@@ -31,6 +31,7 @@ TOLERANCE = 2.0  # Å, RMS over residues and images: motions further apart are n
 CHANCE = 2.0  # standard errors by which the mean correlation may fall
 IMAGES = 1000  # looked at, at most
 COMPARED = 200  # latents at which motions are compared
+THEIRS = 0.95  # of a residue's membership that lies with the two segments looked at
 FEWEST = 50  # images; with fewer nothing is joined
 COORDINATES = 2**27  # of the structures held for that, at most: half a gigabyte
 
@@ -90,10 +91,10 @@ class _Scene:
     def as_one(self, gone: int, kept: int, some: slice) -> tuple[Tensor, Tensor, float]:
         """The residues of two segments, where one rigid motion of both puts them best in `some` of the structures.
 
+        Residues that a third segment moves as well stay where they are.
         Rows (r,); positions (n, r, 3) Å; RMS distance in Å from where the two motions had put them.
         """
-        strongest = self.membership.argmax(1)
-        rows = ((strongest == gone) | (strongest == kept)).nonzero()[:, 0]
+        rows = (self.membership[:, [gone, kept]].sum(1) > THEIRS).nonzero()[:, 0]
         wanted = self.structures[some][:, rows]
         start = self.model.positions[rows].expand_as(wanted)
         turn, shift = roma.rigid_points_registration(start, wanted)
