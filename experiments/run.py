@@ -110,7 +110,7 @@ def _rounded(value: Any) -> Any:
 
 def _origin(experiment: spec.Experiment) -> dict[str, Any]:
     threads = torch.get_num_threads()
-    machine = f"{os.cpu_count()} {platform.machine()} cores, {threads} threads"
+    machine = f"{os.cpu_count()} {platform.machine()} cores, threads: {threads}"
     return {
         "date": f"{dt.datetime.now(tz=dt.UTC):%Y-%m-%d}",
         "version": f"{cryosphere.__version__} ({_commit()})",

@@ -325,7 +325,7 @@ def test_overwriting_keeps_the_old_run_until_the_new_one_stands(settings, tmp_pa
 
 def test_resuming_with_changed_settings_names_the_key(settings, tmp_path: Path) -> None:
     train(settings(epochs=1), tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"training\.learning_rate: 0\.001 → 0\.5"):
+    with pytest.raises(ConfigError, match=r"training\.learning_rate: 0\.003 → 0\.5"):
         train(settings("training.learning_rate=0.5", epochs=1), tmp_path / "run", existing="resume")
 
 
