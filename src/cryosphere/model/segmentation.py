@@ -18,7 +18,7 @@ from cryosphere.model.posteriors import Gaussian, kl_divergence
 
 START_WIDTH = 0.5  # of an even share: at temperature 20, nine residues in ten then belong to one segment alone
 
-SHAPED_WIDTH = 0.25  # of a segment: at temperature 20 its borders are then a few residues wide
+SHAPED_WIDTH = 0.25  # of a segment: where fitting a mixture to a membership starts
 WELL_SHAPED = 0.98  # of the residues in the wanted segment: a mixture that comes less close is not taken
 
 

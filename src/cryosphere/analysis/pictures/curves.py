@@ -34,7 +34,7 @@ def training_curves(
     gains = {name: columns[name] for name in _GAINS if name in columns and np.isfinite(columns[name]).any()}
     others = bool(losses) + len(kl) + bool(gains)
     with styled():
-        figure = new_figure(11.0, 3.0)
+        figure = new_figure(max(11.0, 3.6 + 2.5 * others), 3.2)
         panels = list(np.atleast_1d(figure.subplots(1, 1 + others, width_ratios=(1.5, *[1.0] * others))))
         _correlation(panels[0], epoch, columns)
         if base is not None:
