@@ -18,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -63,8 +65,9 @@ def measure(experiment: spec.Experiment, case: spec.Case, seed: int, data: Path,
     began = time.monotonic()
     folder = place / case.data_name(seed)
     config = validate(SimulationConfig, case.with_data(data, seed), origin=f"{experiment.name}.yaml")
-    if not (folder / "particles.star").is_file():
-        simulate(config, folder)
+    with _alone(place / f"{folder.name}.lock"):
+        if not (folder / "particles.star").is_file():
+            simulate(config, folder)
     simulated = time.monotonic()
     runs = Path(tempfile.mkdtemp(prefix="run-", dir=place))
     settings = configure(
@@ -129,11 +132,18 @@ def _commit() -> str:
 def keep(experiment: spec.Experiment, case: str, seed: int, record: dict[str, Any]) -> None:
     """Add a record to those on disk; several processes may do so at once."""
     experiment.results.parent.mkdir(exist_ok=True)
-    with (experiment.results.parent / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _alone(experiment.results.parent / ".lock"):
         measured = experiment.measured()
         measured.setdefault(case, {})[str(seed)] = record
         write_text(experiment.results, json.dumps(measured, indent=1, sort_keys=True) + "\n")
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """No other process is between its beginning and its end at the same time."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _say(experiment: spec.Experiment, case: spec.Case, seed: int, record: dict[str, Any]) -> None:

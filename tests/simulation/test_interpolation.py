@@ -10,11 +10,11 @@ from scipy.spatial.transform import Rotation
 
 from cryosphere.errors import ConfigError, StructureError
 from cryosphere.settings import validate
+from cryosphere.simulation.body_search import find_bodies
 from cryosphere.simulation.hinge import turned
 from cryosphere.simulation.interpolation import draw_states, interpolated_conformations
 from cryosphere.simulation.motion_config import InterpolationMotion, NormalMixtureStates, UniformStates
 from cryosphere.simulation.protein import two_domain_protein
-from cryosphere.simulation.rigid_bodies import find_bodies
 from cryosphere.simulation.superposition import Screw, superposition
 from cryosphere.structures.model import read_model
 

@@ -200,7 +200,7 @@ def _find(run: Run, components: PrincipalComponents, traversals: list[Traversal]
         along_pc1=between_ends(run.model, run.segmentation, run.reference, traversals[0].latents),
         residue_movement=residue_movement(run.model, run.segmentation, run.reference, run.latents),
         certainty=latent_certainty(run.latent_sd, components),
-        fit=held_out_fit(run.model, run.latents),
+        fit=held_out_fit(run.model),
         metrics=run.metrics,
         base_correlation=run.facts.base_correlation if run.facts else None,
         notes=tuple(run.facts.notes) if run.facts else (),

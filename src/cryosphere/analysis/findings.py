@@ -86,18 +86,20 @@ def latent_certainty(sd: NDArray[np.floating], components: PrincipalComponents) 
     return spread / posterior if posterior > 0 else float("inf") if spread > 0 else 0.0
 
 
-def held_out_fit(model: TrainedModel, z: NDArray[np.floating], limit: int = 400) -> HeldOutFit | None:
+def held_out_fit(model: TrainedModel, limit: int = 400) -> HeldOutFit | None:
     """Compare deformed and undeformed model on the held-out images; None where no image was held out.
 
-    z (n, L) latents of all images. Both predictions are compared with the images in the same way, over all pixels
-    and without the filters that training may have used.
+    Latents are the encoder's own answers: a second look has compared each image it mended with many structures, which
+    is no longer a prediction. Both predictions are compared with the images in the same way, over all pixels and
+    without the filters that training may have used.
     """
     rows = np.asarray(model.validation_rows, dtype=np.int64)
     if len(rows) == 0:
         return None
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(limit, len(rows))).round().astype(int))]
     size = int(np.clip(_PIXELS_PER_BATCH // model.image_grid.box**2, 1, 256))
-    parts = [_both_correlations(model, rows[part], np.asarray(z)[rows[part]]) for part in batches(len(rows), size)]
+    z = model.encode(rows, mended=False).mean
+    parts = [_both_correlations(model, rows[part], z[part]) for part in batches(len(rows), size)]
     deformed, undeformed = np.concatenate(parts, axis=1)
     error = float(np.std(deformed - undeformed, ddof=1) / np.sqrt(len(rows))) if len(rows) > 1 else float("inf")
     return HeldOutFit(float(deformed.mean()), float(undeformed.mean()), error, len(rows))

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from cryosphere.errors import ConfigError
+from cryosphere.simulation.body_search import find_bodies
 from cryosphere.simulation.conformations import Conformations, label_domains, match_residues, polymer, select_beads
 from cryosphere.simulation.motion_config import DiscreteStates, InterpolationMotion, NormalMixtureStates, UniformStates
-from cryosphere.simulation.rigid_bodies import find_bodies
 from cryosphere.simulation.superposition import Screw, superposition
 from cryosphere.structures.beads import Beads
 from cryosphere.structures.model import read_model

@@ -134,8 +134,8 @@ class TrainedModel:
         return Split.of(self.config, len(self.table)).validation
 
     @torch.no_grad()
-    def encode(self, rows: ArrayLike | None = None, progress: Progress = SILENT) -> Latents:
-        """Latents of images (all, or the given rows), in order."""
+    def encode(self, rows: ArrayLike | None = None, progress: Progress = SILENT, *, mended: bool = True) -> Latents:
+        """Latents of images (all, or the given rows), in order; unless `mended`, without the second look's."""
         chosen = np.arange(len(self.table)) if rows is None else np.asarray(rows, dtype=np.int64).reshape(-1)
         means, spreads = [], []
         with progress.track(len(chosen), "encoding images") as advance:
@@ -148,9 +148,9 @@ class TrainedModel:
             nothing = np.zeros((0, self.latent_dim), dtype=np.float32)
             return Latents(nothing, nothing)
         mean, sd = torch.cat(means).numpy(), torch.cat(spreads).numpy()
-        if self._second_look is not None:
-            mended, of_images = self._second_look.among(chosen)
-            mean[of_images], sd[of_images] = self._second_look.mean[mended], self._second_look.sd[mended]
+        if mended and self._second_look is not None:
+            places, of_images = self._second_look.among(chosen)
+            mean[of_images], sd[of_images] = self._second_look.mean[places], self._second_look.sd[places]
         return Latents(mean, sd)
 
     @cached_property
