@@ -63,26 +63,40 @@ def main() -> None:
 def measure(experiment: spec.Experiment, case: spec.Case, seed: int, data: Path, place: Path) -> dict[str, Any]:
     """Simulate (unless these images are there already), train, evaluate."""
     began = time.monotonic()
+    folder = images_of(case, seed, data, place)
+    simulated = time.monotonic()
+    with trained_on(folder, case, seed) as run:
+        trained = time.monotonic()
+        found = evaluate(run, folder / "truth.npz", domains=experiment.domains, **experiment.looked_at)
+    seconds = {"simulation": simulated - began, "training": trained - simulated}
+    seconds["evaluation"] = time.monotonic() - trained
+    record = {**_summary(found), "seconds": {name: round(value, 1) for name, value in seconds.items()}}
+    _say(experiment, case, seed, record)
+    return record | origin(experiment) | {"settings": experiment.fingerprint(case)}
+
+
+def images_of(case: spec.Case, seed: int, data: Path, place: Path) -> Path:
+    """The folder of the case's simulated images in `place`; they are made if they are not there."""
     folder = place / case.data_name(seed)
-    config = validate(SimulationConfig, case.with_data(data, seed), origin=f"{experiment.name}.yaml")
+    config = validate(SimulationConfig, case.with_data(data, seed), origin=f"{case.name}, seed {seed}")
     with _alone(place / f"{folder.name}.lock"):
         if not (folder / "particles.star").is_file():
             simulate(config, folder)
-    simulated = time.monotonic()
-    runs = Path(tempfile.mkdtemp(prefix="run-", dir=place))
-    settings = configure(
-        overrides=case.train, particles=[folder / "particles.star"], model=folder / "model.cif", seed=seed
-    )
-    if train(settings, runs / "run") != "finished":
-        raise SystemExit("stopped: nothing is kept of this training")
-    trained = time.monotonic()
-    found = evaluate(runs / "run", folder / "truth.npz", domains=experiment.domains, **experiment.looked_at)
-    seconds = {"simulation": simulated - began, "training": trained - simulated}
-    seconds["evaluation"] = time.monotonic() - trained
-    shutil.rmtree(runs)
-    record = {**_summary(found), "seconds": {name: round(value, 1) for name, value in seconds.items()}}
-    _say(experiment, case, seed, record)
-    return record | _origin(experiment) | {"settings": experiment.fingerprint(case)}
+    return folder
+
+
+@contextmanager
+def trained_on(folder: Path, case: spec.Case, seed: int) -> Iterator[Path]:
+    """A finished training on these images, which is removed afterwards."""
+    place = Path(tempfile.mkdtemp(prefix="run-", dir=folder.parent))
+    try:
+        images, model = [folder / "particles.star"], folder / "model.cif"
+        settings = configure(overrides=case.train, particles=images, model=model, seed=seed)
+        if train(settings, place / "run") != "finished":
+            raise SystemExit("stopped: nothing is kept of this training")
+        yield place / "run"
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _summary(found: Evaluation) -> dict[str, Any]:

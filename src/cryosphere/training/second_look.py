@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from cryosphere.model.batch import Batch
 from cryosphere.model.vae import HeterogeneityModel
 from cryosphere.progress import SILENT, Progress
 from cryosphere.training.data import ParticleLoader, Rows
+from cryosphere.training.latent_posterior import LatentPosterior
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,6 @@ MARGIN = 3.0 + math.log(CONFORMATIONS)  # nats by which one must explain an imag
 FIRST = 1000  # images looked at first
 WORTH_IT = 0.01  # of them wrong: below, the others are taken for right; chance alone can give some tenths of a per cent
 CLUSTERED = 20_000  # latents at most from which the conformations are chosen
-STEPS, STEP = 40, 0.05
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def look_again(
         return None
     order = np.argsort(rows, kind="stable")
     rows, starts = rows[order], starts[torch.from_numpy(order)]
-    mean = scene.uphill(rows, starts)
+    mean = scene.posterior.uphill(rows, starts, batch_size)
     sd = np.broadcast_to(scene.usual_sd, mean.shape).astype(np.float32)
     log.info("a second look at %d images mended the latents of %d", looked_at, len(rows))
     return SecondLook(rows, mean.cpu().numpy().astype(np.float32), sd, looked_at)
@@ -116,14 +116,14 @@ class _Scene:
         self.batch_size = batch_size
         some = np.unique(np.linspace(0, len(loader) - 1, min(CLUSTERED, len(loader))).astype(np.int64))
         with torch.no_grad():
-            self.membership = model.segmentation(draw=False)
+            self.posterior = LatentPosterior(model, loader)
             posteriors = [model.inference(batch) for batch in loader.batches(some, batch_size)]
             known = torch.cat([posterior.mean for posterior in posteriors]).cpu().numpy()
             self.usual_sd = torch.cat([p.sd for p in posteriors]).median(dim=0).values.cpu().numpy()
             count = min(CONFORMATIONS, len(np.unique(known, axis=0)))
             centres = KMeans(count, n_init=1, random_state=0).fit(known).cluster_centers_
             self.latents = torch.as_tensor(centres, dtype=torch.float32, device=model.positions.device)
-            self.structures, _ = model.structures(self.latents, self.membership)
+            self.structures = self.posterior.structures(self.latents)
 
     @torch.no_grad()
     def mistaken(self, rows: Rows, progress: Progress) -> tuple[Rows, Tensor]:
@@ -132,7 +132,7 @@ class _Scene:
         with progress.track(len(rows), "comparing images with other conformations") as advance:
             for batch in self.loader.batches(rows, self.batch_size):
                 best, which = self._of_conformations(batch).max(dim=1)
-                answered = self._correlations(self.model.inference(batch).mean, batch)
+                answered = self.posterior.correlations(self.model.inference(batch).mean, batch)
                 wrong = (best - answered) > MARGIN * self.model.correlation_per_nat()
                 found.append(batch.rows[wrong].cpu().numpy())
                 starts.append(self.latents[which[wrong]])
@@ -145,31 +145,3 @@ class _Scene:
         """Correlation of every image with every conformation, (n, conformations)."""
         shown = [self.model.explain(s.expand(len(batch), -1, -1), batch) for s in self.structures]
         return torch.stack(shown, dim=1)
-
-    def _correlations(self, z: Tensor, batch: Batch) -> Tensor:
-        positions, _ = self.model.structures(z, self.membership)
-        return self.model.explain(positions, batch)
-
-    def uphill(self, rows: Rows, starts: Tensor) -> Tensor:
-        """Latents of the images after a few steps towards the most probable, from the given starts."""
-        ends = starts.clone()
-        weight = float(self.model.correlation_per_nat())
-        for piece in _pieces(len(rows), self.batch_size):
-            batch = self.loader.batch(rows[piece])
-            z = starts[piece].clone().requires_grad_()
-            optimizer = torch.optim.Adam([z], lr=STEP)
-            for _ in range(STEPS):
-                (z.grad,) = torch.autograd.grad(self._cost(z, batch, weight).sum(), z)
-                optimizer.step()
-            with torch.no_grad():
-                better = self._cost(z, batch, weight) < self._cost(starts[piece], batch, weight)
-                ends[piece] = torch.where(better[:, None], z, starts[piece])
-        return ends
-
-    def _cost(self, z: Tensor, batch: Batch, weight: float) -> Tensor:
-        """Minus the logarithm of the posterior density of latents, in units of correlation, (n,)."""
-        return 0.5 * weight * z.square().sum(1) - self._correlations(z, batch)
-
-
-def _pieces(count: int, size: int) -> Iterator[slice]:
-    return (slice(start, start + size) for start in range(0, count, size))

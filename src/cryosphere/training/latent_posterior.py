@@ -1,0 +1,53 @@
+"""How probable latents are, given an image and a trained decoder, whatever the encoder says."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cryosphere.model.batch import Batch
+from cryosphere.model.vae import HeterogeneityModel
+from cryosphere.training.data import ParticleLoader, Rows
+
+STEPS, STEP = 40, 0.05
+
+
+class LatentPosterior:
+    """Posterior density of latents under the decoder, with the segmentation at its mean."""
+
+    def __init__(self, model: HeterogeneityModel, loader: ParticleLoader) -> None:
+        self.model = model
+        self.loader = loader
+        with torch.no_grad():
+            self.membership = model.segmentation(draw=False)
+            self.per_nat = float(model.correlation_per_nat())
+
+    def structures(self, z: Float[Tensor, "n latent"]) -> Float[Tensor, "n beads 3"]:
+        """Bead positions in Å."""
+        positions, _ = self.model.structures(z, self.membership)
+        return positions
+
+    def correlations(self, z: Float[Tensor, "n latent"], batch: Batch) -> Float[Tensor, " n"]:
+        """Correlation of every image of the batch with what its latent predicts."""
+        return self.model.explain(self.structures(z), batch)
+
+    def log_density(self, z: Float[Tensor, "n latent"], batch: Batch) -> Float[Tensor, " n"]:
+        """Logarithm of the posterior density in nats, up to a constant of each image."""
+        return self.correlations(z, batch) / self.per_nat - 0.5 * z.square().sum(1)
+
+    def uphill(self, rows: Rows, starts: Float[Tensor, "n latent"], batch_size: int) -> Float[Tensor, "n latent"]:
+        """Latents of images after a few steps towards the most probable; never less probable than the starts."""
+        ends = starts.clone()
+        for begin in range(0, len(rows), batch_size):
+            piece = slice(begin, begin + batch_size)
+            batch = self.loader.batch(rows[piece])
+            z = starts[piece].clone().requires_grad_()
+            optimizer = torch.optim.Adam([z], lr=STEP)
+            for _ in range(STEPS):
+                (z.grad,) = torch.autograd.grad(-self.per_nat * self.log_density(z, batch).sum(), z)
+                optimizer.step()
+            with torch.no_grad():
+                better = self.log_density(z, batch) > self.log_density(starts[piece], batch)
+                ends[piece] = torch.where(better[:, None], z, starts[piece])
+        return ends
