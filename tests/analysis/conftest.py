@@ -92,7 +92,7 @@ class HingeModel:
             particles=SimpleNamespace(files=(Path("particles.star"),)),
         )
 
-    def encode(self, rows=None, progress=None):
+    def encode(self, rows=None, progress=None, *, mended=True):
         rows = slice(None) if rows is None else rows
         mean = self.z[rows].astype(np.float32)
         return SimpleNamespace(mean=mean, sd=np.full_like(mean, 0.1))
