@@ -91,7 +91,8 @@ def load(name: str, size: str) -> Experiment:
     train = [*values.get("train", []), *sized.get("train", [])]
     variants = values["cases"]
     if isinstance(variants, str):  # those of another experiment
-        variants = read_yaml(HERE / f"{variants}.yaml")["cases"]
+        theirs = read_yaml(HERE / f"{variants}.yaml")["cases"]
+        variants = {case: theirs[case] for case in values.get("only", theirs)}
     cases = [
         Case(case, merged(common, own.get("simulation", {})), [*train, *own.get("train", [])])
         for case, own in variants.items()

@@ -43,5 +43,7 @@ def batch(base: BaseStructure, projector: SpreadProjector) -> Batch:
     ctf = some_ctf(6)
     spectra = particle_spectra(base.positions, base.amplitudes, rotations, projector)
     empty = Batch(torch.arange(6), spectra * contrast_transfer(ctf, GRID), rotations, ctf)
-    lifter = Lifter(base.positions, base.amplitudes, projector, LiftingGrid.around(base.positions.numpy(), 6))
+    lifter = Lifter(
+        base.positions, base.amplitudes, projector, LiftingGrid.around(base.positions.numpy(), 6), residual=True
+    )
     return Batch(empty.rows, empty.spectra, rotations, ctf, lifter(empty))

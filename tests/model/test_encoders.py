@@ -37,7 +37,9 @@ def test_density_that_moved_shows_where_it_went(batch: Batch, base: BaseStructur
     spectra = particle_spectra(displaced, base.amplitudes, batch.rotations, projector)
     moved = replace(batch, spectra=spectra * contrast_transfer(batch.ctf, projector.grid))
     grid = LiftingGrid.around(base.positions.numpy(), 8)
-    mean = Lifter(base.positions, base.amplitudes, projector, grid)(moved).mean(0)  # a small backprojection
+    mean = Lifter(base.positions, base.amplitudes, projector, grid, residual=True)(moved).mean(
+        0
+    )  # a small backprojection
     nearest = lambda points: torch.cdist(points, grid.points).argmin(1)  # noqa: E731
     assert mean[nearest(displaced[:10])].mean() > mean.mean()
     assert mean[nearest(base.positions[:10])].mean() < mean.mean()

@@ -169,7 +169,7 @@ def test_every_image_is_seen_once_per_epoch_and_the_last_batch_is_not_lost(setti
         "training.learning_rate_schedule=constant",
         "training.weight_decay=0.5",
         "training.average=0.9",
-        "encoder.residual=false",
+        "encoder.residual=true",
         "loss.coarse_until=0.9 loss.coarse_resolution=60",
         "training.gradient_clip=1e-3",
         "training.validation_fraction=0.3",

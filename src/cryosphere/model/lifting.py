@@ -1,9 +1,9 @@
 """Images in the molecule's frame: what the lifted encoder looks at.
 
-The pose is known, so the network need not learn it. Each image is multiplied by its transfer function, low-passed,
-freed of the best-scaled projection of the base structure, and read at the projections of a fixed coarse grid of points
-in the molecule: a backprojection of one view. What is left at a point says whether density appeared or vanished
-along the line of sight through it.
+The pose is known, so the network need not learn it. Each image is multiplied by its transfer function, low-passed, and
+read at the projections of a fixed coarse grid of points in the molecule: a backprojection of one view. A value says how
+much density lies along the line of sight through its point; with the base structure subtracted first, how much
+appeared or vanished there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cryosphere.imaging.projection import Projector
 from cryosphere.model.batch import Batch
 
 SPACING = 8.0  # Å; see docs/learning.md for what coarser and finer grids gave
-PER_AXIS = (12, 20)  # at least, at most: features cost memory and, in the first layer, time
+PER_AXIS = (16, 20)  # at least, at most: features cost memory and, in the first layer, time
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Lifter:
     """Turns batches into lifted features, for one base structure."""
 
     def __init__(
-        self, base: Tensor, amplitudes: Tensor, projector: Projector, grid: LiftingGrid, *, residual: bool = True
+        self, base: Tensor, amplitudes: Tensor, projector: Projector, grid: LiftingGrid, *, residual: bool = False
     ) -> None:
         self.residual = residual
         self.base = base
@@ -77,9 +77,9 @@ class Lifter:
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Float[Tensor, "n points"]:
-        """Residual of each image against the base structure, read at the grid's points; about unit variance.
+        """Each image, or with `residual` what it shows beside the base structure, at the grid's points.
 
-        Without `residual`, the image itself.
+        About unit variance.
         """
         image = self.projector.grid
         transfer = contrast_transfer(batch.ctf, image)

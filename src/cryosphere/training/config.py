@@ -100,9 +100,9 @@ class EncoderSettings(Section):
         default=None,
         ge=4,
         le=32,
-        description="points per axis of the lifted encoder's grid; by default about 8 Å apart",
+        description="points per axis of the lifted encoder's grid; by default about 8 Å apart, at least 16",
     )
-    residual: bool = Field(default=True, description="the lifted encoder sees images less the unmoved structure")
+    residual: bool = Field(default=False, description="the lifted encoder sees images less the unmoved structure")
     mask_radius: float = Field(default=0.9375, gt=0, le=1.5, description="of half the box, for the mlp encoder")
 
 
