@@ -138,9 +138,14 @@ def _origin(experiment: spec.Experiment) -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """The commit that the code was at; with a plus sign if it was changed."""
-    git = ["git", "-C", str(spec.HERE), "describe", "--always", "--dirty=+", "--exclude=*"]
-    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "no repository"
+    """The commit that the code was at; with a plus sign if the code was changed, whatever was measured since."""
+    git = ["git", "-C", str(spec.HERE.parent)]
+    name = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    if name.returncode:
+        return "no repository"
+    code = ["src", "experiments", ":!experiments/results"]
+    changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *code], check=False).returncode
+    return name.stdout.strip() + ("+" if changed else "")
 
 
 def keep(experiment: spec.Experiment, case: str, seed: int, record: dict[str, Any]) -> None:
