@@ -67,7 +67,7 @@ def compare(experiment: spec.Experiment, model: TrainedModel, truth: Path) -> di
     rows = np.unique(np.linspace(0, len(model.table) - 1, IMAGES).astype(np.int64))
     true = figure.of(known.positions(rows))
     decoded = LatentPosterior(model.network, model.loader)
-    answers: dict[str, list[np.ndarray]] = {"encoder": [], "uphill": [], "mean of the posterior": []}
+    answers: dict[str, list[np.ndarray]] = {name: [] for name in tables.ANSWERS}
     generator = torch.Generator().manual_seed(0)
     for some in np.split(rows, range(BATCH, len(rows), BATCH)):
         batch = model.loader.batch(some)

@@ -5,6 +5,7 @@ python experiments/tables.py
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from cryosphere.files import write_text
 
 DOCS = spec.HERE.parent / "docs"
 PAGES = {"reproduction.md": ("cpu", "full"), "learning.md": ("cpu",)}
+ANSWERS = ("encoder", "uphill", "mean of the posterior")  # of refinement.py
 Record = dict[str, Any]
 
 
@@ -27,7 +29,22 @@ def write_all() -> None:
         for name in sorted(file.stem for file in spec.HERE.glob("*.yaml")):
             for size in set(sizes) & set(spec.sizes(name)):
                 text = _filled(text, f"{name} {size}", table(spec.load(name, size)))
-        write_text(path, text)
+        write_text(path, _filled(text, "refinement cpu", refinement_table()))
+
+
+def refinement_table() -> str:
+    """A row per training, a column per way of answering; see refinement.py."""
+    path = spec.RESULTS / "refinement-cpu.json"
+    known: dict[str, dict[str, Record]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    command = "`python experiments/refinement.py --data FOLDER`"
+    if not known:
+        return f"Not run yet: {command}."
+    lines = ["| training | seeds | " + " | ".join(ANSWERS) + " |", "|" + "---|" * (len(ANSWERS) + 2)]
+    for row, seeds in known.items():
+        cells = [_spread([record[answer] for record in seeds.values()], 3) for answer in ANSWERS]
+        lines.append("| " + " | ".join([row, str(len(seeds)), *cells]) + " |")
+    records = [record for seeds in known.values() for record in seeds.values()]
+    return "\n".join(lines) + "\n\n" + _measured(records, command)
 
 
 def _filled(text: str, name: str, block: str) -> str:
@@ -101,6 +118,10 @@ def _provenance(experiment: spec.Experiment, measured: dict[str, dict[str, Recor
     command = f"`python experiments/run.py {experiment.name} --size {experiment.size} --data FOLDER`"
     if not records:
         return f"Not run yet: {command}."
+    return _measured(records, command)
+
+
+def _measured(records: Sequence[Record], command: str) -> str:
     parts = [
         ", ".join(sorted({str(record[key]) for record in records})) for key in ("date", "version", "torch", "machine")
     ]

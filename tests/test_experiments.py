@@ -87,3 +87,13 @@ def test_records_of_other_settings_do_not_count(room, monkeypatch, tmp_path: Pat
     }
     experiment.results.write_text(json.dumps(kept))
     assert experiment.measured() == {"one-sided": {"0": {"settings": settings}}}
+
+
+def test_the_table_of_refinement_is_made_of_what_was_measured(room, monkeypatch, tmp_path: Path) -> None:
+    spec, tables = room
+    monkeypatch.setattr(spec, "RESULTS", tmp_path)
+    assert "Not run yet" in tables.refinement_table()
+    origin = {"date": "2026-01-01", "version": "1", "torch": "2", "machine": "m"}
+    records = {str(seed): dict.fromkeys(tables.ANSWERS, 0.1 * seed) | origin for seed in (1, 3)}
+    (tmp_path / "refinement-cpu.json").write_text(json.dumps({"a training": records}))
+    assert "| a training | 2 | 0.200 (0.100–0.300) |" in tables.refinement_table()
