@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jaxtyping
@@ -45,3 +46,23 @@ def unchecked_types() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def no_warnings() -> Iterator[None]:
+    """A warning of matplotlib's is a label that does not fit or a range that is empty."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+@pytest.fixture
+def is_picture() -> Callable[[object], bool]:
+    """Whether a figure becomes a PNG file that is not empty."""
+    from cryosphere.presentation.style import png
+
+    def drawn(figure: object) -> bool:
+        content = png(figure)
+        return content.startswith(b"\x89PNG") and len(content) > 3000
+
+    return drawn

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -13,22 +11,12 @@ from cryosphere.analysis.pictures.curves import motion_distributions, training_c
 from cryosphere.analysis.pictures.ensemble import structure_ensemble
 from cryosphere.analysis.pictures.images import example_images
 from cryosphere.analysis.pictures.latents import latent_density
-from cryosphere.presentation.style import png, segment_colours
+from cryosphere.presentation.style import segment_colours
 
 GENERATOR = np.random.default_rng(0)
 
 
-@pytest.fixture(autouse=True)
-def no_warnings():
-    """A warning of matplotlib's is a label that does not fit or a range that is empty."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
-
-
-def is_picture(figure):
-    content = png(figure)
-    return content.startswith(b"\x89PNG") and len(content) > 3000
+pytestmark = pytest.mark.usefixtures("no_warnings")
 
 
 def layout(chains, residues, segments):
@@ -39,7 +27,7 @@ def layout(chains, residues, segments):
 
 
 @pytest.mark.parametrize(("chains", "residues", "segments"), [(1, 50, 1), (2, 300, 5), (8, 40, 30), (61, 20, 7)])
-def test_chains_are_drawn_with_their_segments_and_movement(chains, residues, segments):
+def test_chains_are_drawn_with_their_segments_and_movement(chains, residues, segments, is_picture):
     made = layout(chains, residues, segments)
     membership = np.eye(segments + 1)[made.assignment]
     assert made.chain_count == min(chains, MOST_CHAINS)
@@ -47,7 +35,7 @@ def test_chains_are_drawn_with_their_segments_and_movement(chains, residues, seg
     assert is_picture(residue_movement(made, GENERATOR.random(chains * residues)))
 
 
-def test_residues_held_fixed_are_drawn_grey():
+def test_residues_held_fixed_are_drawn_grey(is_picture):
     made = layout(1, 60, 2)
     fixed = ChainLayout(made.chain, made.number, np.where(made.number < 20, -1, made.assignment), made.segment_sizes)
     figure = segments_along_chains(fixed, np.where(made.number[:, None] < 20, 0.0, np.eye(3)[made.assignment]))
@@ -57,19 +45,19 @@ def test_residues_held_fixed_are_drawn_grey():
 
 
 @pytest.mark.parametrize(("images", "dimensions"), [(1, 1), (2, 1), (2, 3), (1000, 1), (5000, 8)])
-def test_latents_are_drawn_for_any_number_of_images_and_dimensions(images, dimensions):
+def test_latents_are_drawn_for_any_number_of_images_and_dimensions(images, dimensions, is_picture):
     scores = GENERATOR.normal(size=(images, dimensions))
     path = np.linspace(-1, 1, 10)[:, None] * np.eye(dimensions)[0]
     assert is_picture(latent_density(scores, np.full(dimensions, 1 / dimensions), [path] * min(dimensions, 3)))
 
 
-def test_equal_latents_are_drawn_too():
+def test_equal_latents_are_drawn_too(is_picture):
     assert is_picture(latent_density(np.zeros((500, 2)), np.zeros(2), [np.zeros((10, 2))]))
     assert is_picture(latent_density(np.zeros((500, 1)), np.zeros(1), [np.zeros((10, 1))]))
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 300])
-def test_curves_are_drawn_from_the_first_epoch_on(epochs):
+def test_curves_are_drawn_from_the_first_epoch_on(epochs, is_picture):
     columns = {
         "epoch": np.arange(1.0, epochs + 1),
         "train_mean_correlation": np.linspace(0.1, 0.2, epochs),
@@ -83,7 +71,7 @@ def test_curves_are_drawn_from_the_first_epoch_on(epochs):
 
 
 @pytest.mark.parametrize("segments", [2, 30])
-def test_distributions_are_drawn_for_all_segments_but_the_reference(segments):
+def test_distributions_are_drawn_for_all_segments_but_the_reference(segments, is_picture):
     percentiles = np.sort(GENERATOR.random((5, segments)), axis=0)
     figure = motion_distributions(percentiles, percentiles, np.full(segments, 10), (1,))
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
@@ -92,7 +80,7 @@ def test_distributions_are_drawn_for_all_segments_but_the_reference(segments):
 
 
 @pytest.mark.parametrize(("points", "residues"), [(1, 1), (2, 5), (10, 300), (10, 20_000)])
-def test_ensembles_keep_one_scale_in_all_views(points, residues):
+def test_ensembles_keep_one_scale_in_all_views(points, residues, is_picture):
     frames = np.cumsum(GENERATOR.normal(size=(points, residues, 3)), axis=1)
     bonded = np.stack([np.arange(residues - 1), np.arange(1, residues)], axis=1)
     figure = structure_ensemble(frames, bonded, "title")
@@ -101,7 +89,7 @@ def test_ensembles_keep_one_scale_in_all_views(points, residues):
         assert axes.get_aspect() == 1.0
 
 
-def test_examples_are_drawn_even_where_an_image_is_flat():
+def test_examples_are_drawn_even_where_an_image_is_flat(is_picture):
     observed = GENERATOR.normal(size=(3, 33, 33)).astype(np.float32)
     predicted = np.zeros_like(observed)
     assert is_picture(example_images(observed, predicted, np.array([0, 7, 12]), 2.5, 20.0))

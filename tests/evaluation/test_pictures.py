@@ -17,22 +17,11 @@ from cryosphere.evaluation.pictures.panels import histograms, limits_of, panels
 from cryosphere.evaluation.pictures.structures import defects, deviations, shell_correlations
 from cryosphere.evaluation.results import Agreement, PerImage
 from cryosphere.imaging.grid import ImageGrid
-from cryosphere.presentation.style import png
 
 GENERATOR = np.random.default_rng(0)
 
 
-@pytest.fixture(autouse=True)
-def no_warnings():
-    """A warning of matplotlib's is a label that does not fit or a range that is empty."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
-
-
-def is_picture(figure):
-    content = png(figure)
-    return content.startswith(b"\x89PNG") and len(content) > 3000
+pytestmark = pytest.mark.usefixtures("no_warnings")
 
 
 def per_image(images=500, figures=2, dimensions=3, oracle=50):
@@ -70,7 +59,7 @@ def agreements(count, correlation=0.9, oracle=0.95):
 
 
 @pytest.mark.parametrize(("images", "figures"), [(1, 1), (2, 2), (500, 6), (5000, 20)])
-def test_figures_are_drawn_for_any_number_of_images_and_domains(images, figures):
+def test_figures_are_drawn_for_any_number_of_images_and_domains(images, figures, is_picture):
     found = per_image(images, figures)
     scatter = predicted_against_true(found, agreements(figures))
     assert is_picture(scatter)
@@ -83,7 +72,7 @@ def test_correlation_and_oracle_stand_in_the_corner():
     assert "r = 0.900\npossible 0.950" in [text.get_text() for text in figure.axes[0].texts]
 
 
-def test_without_an_oracle_and_without_variation_the_corner_says_so():
+def test_without_an_oracle_and_without_variation_the_corner_says_so(is_picture):
     found = per_image(oracle=0)
     still = replace(found, predicted=np.full_like(found.predicted, 20.0))
     figure = predicted_against_true(still, agreements(2, correlation=float("nan"), oracle=None))
@@ -113,7 +102,7 @@ def test_limits_are_never_empty(values):
 
 
 @pytest.mark.parametrize("images", [1, 500])
-def test_structures_are_drawn(images):
+def test_structures_are_drawn(images, is_picture):
     found = per_image(images)
     assert is_picture(deviations(found))
     assert is_picture(defects(found))
@@ -121,7 +110,7 @@ def test_structures_are_drawn(images):
     assert is_picture(defects(many))
 
 
-def test_structures_without_neighbours_have_no_local_agreement_to_draw():
+def test_structures_without_neighbours_have_no_local_agreement_to_draw(is_picture):
     found = per_image(5)
     alone = np.full(5, np.nan)
     with warnings.catch_warnings():
@@ -135,7 +124,7 @@ def curves(images, shells):
 
 
 @pytest.mark.parametrize(("images", "box", "pixel"), [(1, 24, 8.0), (100, 128, 0.8)])
-def test_shell_correlations_are_drawn_with_a_resolution_axis(images, box, pixel):
+def test_shell_correlations_are_drawn_with_a_resolution_axis(images, box, pixel, is_picture):
     shells = box // 2
     frequencies = np.arange(shells) / (box * pixel)
     rows, grid = np.arange(images), ImageGrid(box, pixel)
@@ -159,7 +148,7 @@ def strips(chains, residues, segments):
 
 
 @pytest.mark.parametrize(("chains", "residues", "segments"), [(1, 5, 1), (2, 300, 25), (30, 40, 3)])
-def test_domains_stand_above_segments_for_every_chain(chains, residues, segments):
+def test_domains_stand_above_segments_for_every_chain(chains, residues, segments, is_picture):
     figure = domains_above_segments(strips(chains, residues, segments))
     assert is_picture(figure)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
@@ -178,11 +167,11 @@ def test_strips_show_what_each_residue_belongs_to(run):
 
 
 @pytest.mark.parametrize(("images", "dimensions"), [(1, 1), (300, 1), (20_000, 8)])
-def test_latents_are_drawn_for_any_number_of_images_and_dimensions(images, dimensions):
+def test_latents_are_drawn_for_any_number_of_images_and_dimensions(images, dimensions, is_picture):
     assert is_picture(latents_by_truth(per_image(images, 4, dimensions)))
 
 
-def test_a_collapsed_latent_and_a_truth_that_does_not_vary_are_drawn():
+def test_a_collapsed_latent_and_a_truth_that_does_not_vary_are_drawn(is_picture):
     found = per_image(50)
     assert is_picture(latents_by_truth(replace(found, latent_mean=np.zeros((50, 3), dtype=np.float32))))
     assert is_picture(latents_by_truth(replace(found, true=np.ones_like(found.true))))
