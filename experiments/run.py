@@ -125,7 +125,8 @@ def _rounded(value: Any) -> Any:
     return value
 
 
-def _origin(experiment: spec.Experiment) -> dict[str, Any]:
+def origin(experiment: spec.Experiment) -> dict[str, Any]:
+    """When, where and with what a figure was measured."""
     threads = torch.get_num_threads()
     machine = f"{os.cpu_count()} {platform.machine()} cores, threads: {threads}"
     return {
