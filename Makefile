@@ -40,6 +40,7 @@ format: $(READY)  ## rewrite the code in the common format (ruff)
 
 types: $(READY)  ## strict type check (mypy)
 	$(BIN)/mypy
+	$(BIN)/mypy experiments/*.py benchmarks/*.py
 
 contracts: $(READY)  ## who may import whom (import-linter)
 	$(BIN)/lint-imports --no-cache

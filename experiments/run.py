@@ -15,7 +15,6 @@ import platform
 import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -106,7 +105,8 @@ def _summary(found: Evaluation) -> dict[str, Any]:
     values["segments"] = ["; ".join(segment.ranges) for segment in found.segments]
     if values["fsc"] is not None:
         values["fsc"] = _without_curves(values["fsc"])
-    return _rounded(values)
+    rounded: dict[str, Any] = _rounded(values)
+    return rounded
 
 
 def _without_curves(value: Any) -> Any:
@@ -192,4 +192,4 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

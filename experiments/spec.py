@@ -49,7 +49,7 @@ class Experiment:
     title: str
     domains: list[str]
     figure: str
-    looked_at: dict[str, int]  # how many images by what is costly to compare; see `evaluate`
+    looked_at: dict[str, Any]  # how many images by what is costly to compare; see `evaluate`
     cases: list[Case]
     paper: dict[str, dict[str, Any]]
 
@@ -107,7 +107,8 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for key, value in over.items():
         known = result.get(key)
-        both = isinstance(value, dict) and isinstance(known, dict)
-        same = both and value.get("kind", known.get("kind")) == known.get("kind")
-        result[key] = merged(known, value) if same else value
+        result[key] = value
+        if isinstance(value, dict) and isinstance(known, dict):
+            same = value.get("kind", known.get("kind")) == known.get("kind")
+            result[key] = merged(known, value) if same else value
     return result
