@@ -21,6 +21,7 @@ import spec
 import tables
 import torch
 
+from cryosphere.evaluation.comparison import evenly
 from cryosphere.evaluation.domains import domains_of
 from cryosphere.evaluation.figures import figures_of
 from cryosphere.evaluation.measures import correlation
@@ -64,7 +65,7 @@ def compare(experiment: spec.Experiment, model: TrainedModel, truth: Path) -> di
     """Correlation of the experiment's figure with the truth for each of the three answers."""
     known = load_truth(truth)
     figure = next(f for f in figures_of(known, domains_of(known, experiment.domains)) if f.name == experiment.figure)
-    rows = np.unique(np.linspace(0, len(model.table) - 1, IMAGES).astype(np.int64))
+    rows = evenly(len(model.table), IMAGES)
     true = figure.of(known.positions(rows))
     decoded = LatentPosterior(model.network, model.loader)
     answers: dict[str, list[np.ndarray]] = {name: [] for name in tables.ANSWERS}

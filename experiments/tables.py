@@ -18,6 +18,7 @@ from cryosphere.files import write_text
 DOCS = spec.HERE.parent / "docs"
 PAGES = {"reproduction.md": ("cpu", "full"), "learning.md": ("cpu",)}
 ANSWERS = ("encoder", "uphill", "mean of the posterior")  # of refinement.py
+POINTS = 10  # of a curve, at most
 Record = dict[str, Any]
 
 
@@ -29,13 +30,34 @@ def write_all() -> None:
         for name in sorted(file.stem for file in spec.HERE.glob("*.yaml")):
             for size in set(sizes) & set(spec.sizes(name)):
                 text = _filled(text, f"{name} {size}", table(spec.load(name, size)))
-        write_text(path, _filled(text, "refinement cpu", refinement_table()))
+        text = _filled(text, "refinement cpu", refinement_table())
+        write_text(path, _filled(text, "curves", curves()))
+
+
+def curves() -> str:
+    """For every training looked at on its way: after how many minutes it was how good; see curve.py."""
+    known = _read("curves.json")
+    command = "`python experiments/curve.py EXPERIMENT CASE --size SIZE --data FOLDER`"
+    if not known:
+        return f"Not run yet: {command}."
+    lines = []
+    for name, record in known.items():
+        points = record["points"]
+        some = (
+            points
+            if len(points) <= POINTS
+            else [points[round(k * (len(points) - 1) / (POINTS - 1))] for k in range(POINTS)]
+        )
+        lines += [f"{name}: {record['figure']}, oracle {record['oracle']:.3f}.", ""]
+        lines += ["| minutes | " + " | ".join(f"{minutes:.1f}" for minutes, _ in some) + " |"]
+        lines += ["|" + "---|" * (len(some) + 1)]
+        lines += ["| correlation | " + " | ".join(f"{value:.3f}" for _, value in some) + " |", ""]
+    return "\n".join(lines) + "\n" + _measured(list(known.values()), command)
 
 
 def refinement_table() -> str:
     """A row per training, a column per way of answering; see refinement.py."""
-    path = spec.RESULTS / "refinement-cpu.json"
-    known: dict[str, dict[str, Record]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    known: dict[str, dict[str, Record]] = _read("refinement-cpu.json")
     command = "`python experiments/refinement.py --data FOLDER`"
     if not known:
         return f"Not run yet: {command}."
@@ -45,6 +67,11 @@ def refinement_table() -> str:
         lines.append("| " + " | ".join([row, str(len(seeds)), *cells]) + " |")
     records = [record for seeds in known.values() for record in seeds.values()]
     return "\n".join(lines) + "\n\n" + _measured(records, command)
+
+
+def _read(name: str) -> dict[str, Any]:
+    path = spec.RESULTS / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _filled(text: str, name: str, block: str) -> str:

@@ -97,3 +97,17 @@ def test_the_table_of_refinement_is_made_of_what_was_measured(room, monkeypatch,
     records = {str(seed): dict.fromkeys(tables.ANSWERS, 0.1 * seed) | origin for seed in (1, 3)}
     (tmp_path / "refinement-cpu.json").write_text(json.dumps({"a training": records}))
     assert "| a training | 2 | 0.200 (0.100–0.300) |" in tables.refinement_table()
+
+
+def test_a_long_curve_is_tabled_from_its_first_to_its_last_point(room, monkeypatch, tmp_path: Path) -> None:
+    spec, tables = room
+    monkeypatch.setattr(spec, "RESULTS", tmp_path)
+    assert "Not run yet" in tables.curves()
+    origin = {"date": "2026-01-01", "version": "1", "torch": "2", "machine": "m"}
+    points = [(k / 2, k / 100) for k in range(31)]
+    known = {"toy, cpu, one-sided": {"figure": "angle", "oracle": 0.9, "points": points} | origin}
+    (tmp_path / "curves.json").write_text(json.dumps(known))
+    text = tables.curves()
+    assert "| minutes | 0.0 |" in text
+    assert "| 15.0 |" in text
+    assert text.count("|") == 3 * 12
