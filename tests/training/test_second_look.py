@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cryosphere.errors import RunError
+from cryosphere.training import second_look
 from cryosphere.training.second_look import SecondLook, look_again
 
 from .hinge_model import hinge_model
@@ -22,6 +23,19 @@ def test_images_sent_to_the_wrong_side_of_the_motion_come_back() -> None:
     assert len(found.rows) <= 6
     assert np.abs(found.mean - latents[found.rows].numpy()).max() < 0.25  # radians; the noise leaves about 0.05
     assert found.looked_at == len(images)
+
+
+def test_of_the_other_images_those_explained_best_are_taken_for_right(monkeypatch) -> None:
+    monkeypatch.setattr(second_look, "FIRST", 24)
+    model, images, latents = hinge_model((0.0, 1.0), noise=2.0)
+    far = np.flatnonzero(latents[:, 0].abs() > 1.0)
+    first = np.unique(np.linspace(0, len(images) - 1, 24).astype(np.int64))
+    wrong = np.concatenate([np.intersect1d(far, first)[:2], np.setdiff1d(far, first)[:3]])
+    model.encoder.mean.data[wrong] = -latents[wrong]
+    found = look_again(model, images, 64)
+    assert len(np.intersect1d(wrong, first)) > 0  # or the test asks nothing
+    assert set(wrong) <= set(found.rows)
+    assert len(first) < found.looked_at < len(images)
 
 
 def test_right_answers_are_left_alone_in_strong_noise() -> None:

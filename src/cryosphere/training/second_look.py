@@ -84,16 +84,26 @@ def look_again(
 ) -> SecondLook | None:
     """Compare images with conformations from all over the data set, and mend the encoder's answers where it errs.
 
-    First FIRST images, then, if WORTH_IT of them were wrong, all. None if `stop` said so in between.
+    First FIRST images. If WORTH_IT of them were wrong, then all that the encoder's answers explain no better than the
+    best explained of these; others are taken for right. None if `stop` said so in between.
     """
     scene = _Scene(model, loader, batch_size, stop)
     everything = np.arange(len(loader))
     first = np.unique(np.linspace(0, len(loader) - 1, min(FIRST, len(loader))).astype(np.int64))
-    rows, starts = scene.mistaken(first, progress)
+    answers = scene.correlations(first, progress)
+    if stop():
+        return None
+    rows, starts = scene.mistaken(first, answers, progress)
     looked_at = len(first)
-    if len(rows) >= max(WORTH_IT * len(first), 1) and len(first) < len(everything) and not stop():
-        others, more = scene.mistaken(np.setdiff1d(everything, first), progress)
-        rows, starts, looked_at = np.concatenate([rows, others]), torch.cat([starts, more]), len(everything)
+    others = np.setdiff1d(everything, first)
+    if len(others) and len(rows) >= max(WORTH_IT * len(first), 1) and not stop():
+        highest = answers[np.isin(first, rows)].max()
+        answers = scene.correlations(others, progress)
+        doubtful = np.flatnonzero(answers <= highest)
+        if len(doubtful) and not stop():
+            found, more = scene.mistaken(others[doubtful], answers[doubtful], progress)
+            rows, starts = np.concatenate([rows, found]), torch.cat([starts, more])
+            looked_at += len(doubtful)
     if stop():
         return None
     order = np.argsort(rows, kind="stable")
@@ -126,16 +136,29 @@ class _Scene:
             self.structures = self.posterior.structures(self.latents)
 
     @torch.no_grad()
-    def mistaken(self, rows: Rows, progress: Progress) -> tuple[Rows, Tensor]:
-        """Images that another conformation explains better, and the latent of the one that does best."""
-        found, starts = [], []
+    def correlations(self, rows: Rows, progress: Progress) -> NDArray[np.float32]:
+        """Of images with what the encoder's answers predict, (n,); fewer if `stop` said so."""
+        found = []
+        with progress.track(len(rows), "judging the encoder's answers") as advance:
+            for batch in self.loader.batches(rows, self.batch_size):
+                found.append(self.posterior.correlations(self.model.inference(batch).mean, batch).cpu())
+                advance(len(batch))
+                if self.stop():
+                    break
+        return np.asarray(torch.cat(found).numpy())
+
+    @torch.no_grad()
+    def mistaken(self, rows: Rows, answers: NDArray[np.float32], progress: Progress) -> tuple[Rows, Tensor]:
+        """Images that another conformation explains better than the encoder's `answers`, and its latent."""
+        needed = torch.from_numpy(answers) + MARGIN * self.posterior.per_nat
+        found, starts, done = [], [], 0
         with progress.track(len(rows), "comparing images with other conformations") as advance:
             for batch in self.loader.batches(rows, self.batch_size):
                 best, which = self._of_conformations(batch).max(dim=1)
-                answered = self.posterior.correlations(self.model.inference(batch).mean, batch)
-                wrong = (best - answered) > MARGIN * self.model.correlation_per_nat()
+                wrong = best > needed[done : done + len(batch)].to(best.device)
                 found.append(batch.rows[wrong].cpu().numpy())
                 starts.append(self.latents[which[wrong]])
+                done += len(batch)
                 advance(len(batch))
                 if self.stop():
                     break
