@@ -51,7 +51,8 @@ def main() -> None:
     log.info("%s, %s: %s", experiment.name, case.name, record)
     path = spec.RESULTS / "curves.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    known[f"{experiment.name}, {experiment.size}, {case.name}"] = record | run.origin(experiment)
+    command = f"python experiments/curve.py {experiment.name} {case.name!r} --size {experiment.size}"
+    known[f"{experiment.name}, {experiment.size}, {case.name}"] = record | run.origin(experiment) | {"command": command}
     write_text(path, json.dumps(known, indent=1, sort_keys=True) + "\n")
     tables.write_all()
 

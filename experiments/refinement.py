@@ -37,6 +37,7 @@ IMAGES = 1500
 DRAWS = 64
 WIDER = 1.5  # than the encoder's posterior: drawn latents must reach where it is too narrow
 BATCH = 128
+COMMAND = {"command": "python experiments/refinement.py"}
 RESULTS = spec.RESULTS / "refinement-cpu.json"
 
 
@@ -56,7 +57,7 @@ def main() -> None:
                 with run.trained_on(folder, case, seed) as trained:
                     record = compare(experiment, TrainedModel.load(trained), folder / "truth.npz")
                 log.info("%s, %s, seed %d: %s", name, wanted, seed, record)
-                _keep(f"{name}, {wanted}", seed, record | run.origin(experiment))
+                _keep(f"{name}, {wanted}", seed, record | run.origin(experiment) | COMMAND)
     tables.write_all()
 
 

@@ -36,7 +36,7 @@ from cryosphere.training.config import DEFAULT_SEGMENTS, Config
 
 log = logging.getLogger(__name__)
 
-VIEWS = 250_000  # images seen in training, by default; see the table in docs/learning.md
+VIEWS = 250_000  # images seen in training, by default; docs/reproduction.md was measured with it
 EPOCHS = (6, 60)  # at least, at most
 FINE_ENOUGH = 2.0  # Å per pixel: beads of sigma 2 Å hold nothing beyond the 4 Å that such pixels resolve
 CONTRAST_SAMPLE = 500
