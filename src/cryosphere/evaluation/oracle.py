@@ -21,8 +21,8 @@ from cryosphere.evaluation.measures import correlation
 from cryosphere.fourier import parseval_weights, to_spectrum
 from cryosphere.imaging.ctf import CtfParameters, contrast_transfer
 from cryosphere.imaging.grid import ImageGrid
+from cryosphere.imaging.kernel import KERNEL_WIDTH
 from cryosphere.imaging.projection import SpreadProjector
-from cryosphere.imaging.spreading import KERNEL_WIDTH
 from cryosphere.particles.stacks import ImageStacks
 from cryosphere.progress import SILENT, Progress
 from cryosphere.simulation.truth import Truth

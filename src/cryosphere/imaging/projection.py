@@ -4,10 +4,9 @@ Two projectors with the same meaning. `ReferenceProjector` is the literal separa
 `SpreadProjector` lays each bead on a few pixels with a narrow kernel (`cryosphere.imaging.spreading`) and widens it to
 the Gaussian in Fourier space, as non-uniform FFTs do.
 
-Both take positions in Å from the image's centre, both leave out (clip) what falls beyond the border, and both sample
-a grid fine enough for the Gaussian and keep its lowest frequencies, so that nothing aliases when sigma is below the
-pixel size. The sum over an image's pixels is the beads' total amplitude: equations 1 and 2 of the paper up to a
-constant.
+Both take positions in Å from the image's centre, both leave out (clip) what falls beyond the border, and both work on
+a finer grid and keep its lowest frequencies where sigma is about the pixel size or below, so that nothing aliases. The
+sum over an image's pixels is the beads' total amplitude: equations 1 and 2 of the paper up to a constant.
 """
 
 from __future__ import annotations
@@ -23,9 +22,11 @@ from torch import Tensor
 
 from cryosphere.fourier import from_spectrum, to_spectrum, to_truncated_spectrum
 from cryosphere.imaging.grid import ImageGrid
-from cryosphere.imaging.spreading import KERNEL_WIDTH, kernel_transform, spread
+from cryosphere.imaging.kernel import KERNEL_WIDTH
+from cryosphere.imaging.spreading import kernel_transform, spread
 
-MINIMUM_SIGMA_PIXELS = 1.3  # of the grid that beads are laid on: values and gradients are then right to 5·10⁻⁴
+MINIMUM_SIGMA_PIXELS = 1.3  # of a grid that a bead is sampled on: its transform is then right to 3·10⁻⁴
+ALIASING = 2.5e-4  # what a Gaussian of that width leaves at the highest frequency of its grid
 REACH = 4.5  # how many sigma a bead reaches; beyond, its density is below 4·10⁻⁵ of the peak
 
 
@@ -43,8 +44,23 @@ class Projector(Protocol):
 
 
 def oversampling(grid: ImageGrid, sigma: float) -> int:
-    """How many times finer than the image the beads' grid must be: 1 unless sigma is narrower than 1.3 pixels."""
+    """How many times finer than the image a grid that samples beads must be: 1 unless sigma is below 1.3 pixels."""
     return max(1, math.ceil(MINIMUM_SIGMA_PIXELS * grid.pixel_size / sigma - 1e-9))
+
+
+def spreading_box(grid: ImageGrid, sigma: float) -> int:
+    """The smallest box, quick to transform, on which beads can be laid for images of `grid.box` pixels.
+
+    At a frequency k, in cycles per pixel of it, what belongs to 1 - k is mixed in, as the kernel passes the two. Only
+    the image's frequencies are kept, and the Gaussian damps them: at most ALIASING of a bead's amplitude may be wrong.
+    """
+    box = grid.box
+    while True:
+        kept = np.linspace(0, 0.5, 33) * grid.box / box
+        damping = np.exp(-2 * np.pi**2 * (sigma / grid.pixel_size * box / grid.box) ** 2 * kept**2)
+        if (damping * np.abs(kernel_transform(1 - kept) / kernel_transform(kept))).max() <= ALIASING:
+            return box
+        box = next_fast_len(box + 1, real=True)
 
 
 class ReferenceProjector:
@@ -72,8 +88,8 @@ class SpreadProjector:
     """The fast projector: a few pixels per bead, one Fourier transform per image.
 
     Where a bead comes closer to the border than it reaches, its density beyond the border must not come back in on
-    the other side. Then beads are laid on a padded grid, widened, and cut: two more transforms. On a CPU each call
-    looks whether that is needed; elsewhere it is always done, since looking would stall the device.
+    the other side. Then beads are laid on a finer and padded grid, widened, and cut: two more transforms. On a CPU each
+    call looks whether that is needed; elsewhere it is always done, since looking would stall the device.
     """
 
     def __init__(
@@ -85,43 +101,49 @@ class SpreadProjector:
     ) -> None:
         self.grid = grid
         self.sigma = sigma
-        self.factor = oversampling(grid, sigma)
-        self.fine_box = grid.box * self.factor
-        self.fine_pixel = grid.pixel_size / self.factor
-        self.margin = math.ceil(REACH * sigma / self.fine_pixel + KERNEL_WIDTH / 2)
-        padded = next_fast_len(self.fine_box + 2 * self.margin, real=True)
-        self.padded_box = padded + padded % 2
-        self._widen = self._widening(self.fine_box, device, dtype, kept=grid.box)
-        self._widen_padded = self._widening(self.padded_box, device, dtype)
+        self._plain_box = spreading_box(grid, sigma)
+        self._cut_factor = oversampling(grid, sigma)
+        self._cut_box = grid.box * self._cut_factor
+        self._margin = self._reach(grid.pixel_size / self._cut_factor)
+        padded = next_fast_len(self._cut_box + 2 * self._margin, real=True)
+        self._padded_box = padded + padded % 2
+        self._widen = self._widening(self._plain_box, self._plain_box / grid.box, grid.box).to(device, dtype)
+        self._widen_padded = self._widening(self._padded_box, self._cut_factor, self._padded_box).to(device, dtype)
 
-    def _widening(self, box: int, device: torch.device | str, dtype: torch.dtype, kept: int | None = None) -> Tensor:
-        """Filter that turns the spreading kernel into the bead's Gaussian, with its scale, on a grid of `box` pixels.
+    def _widening(self, box: int, factor: float, kept: int) -> Tensor:
+        """Filter that turns the spreading kernel into the bead's Gaussian, with its scale: (kept, kept // 2 + 1).
 
-        Of its frequencies the lowest `kept` (kept, kept // 2 + 1); all of them by default.
+        For the lowest `kept` frequencies of a grid of `box` pixels, `factor` times finer than the image.
         """
-        sigma = self.sigma / self.fine_pixel
-        kept = kept or box
+        sigma = self.sigma / self.grid.pixel_size * factor
 
         def ratio(frequency: np.ndarray) -> np.ndarray:
             gaussian = np.exp(-2 * np.pi**2 * sigma**2 * frequency**2)
-            return np.asarray(self.factor * gaussian / kernel_transform(frequency))
+            return np.asarray(factor * gaussian / kernel_transform(frequency))
 
         rows, columns = np.fft.fftfreq(kept, d=box / kept), np.fft.rfftfreq(kept, d=box / kept)
-        return torch.as_tensor(ratio(rows)[:, None] * ratio(columns)[None, :], device=device, dtype=dtype)
+        return torch.as_tensor(ratio(rows)[:, None] * ratio(columns)[None, :])
 
     def __call__(
         self, xy: Float[Tensor, "n beads 2"], amplitudes: Float[Tensor, " beads"] | Float[Tensor, "#n beads"]
     ) -> Complex[Tensor, "n box half"]:
         """Spectra of the projections; see `Projector`."""
-        pixels = xy / self.fine_pixel + self.factor * (self.grid.box // 2)
+        pixels = xy / self.grid.pixel_size + self.grid.box // 2
         if xy.device.type == "cpu" and self._reach_stays_inside(pixels):
-            return to_truncated_spectrum(spread(pixels, amplitudes, self.fine_box), self.grid.box) * self._widen
-        padded = to_spectrum(spread(pixels + self.margin, amplitudes, self.padded_box)) * self._widen_padded
-        inside = slice(self.margin, self.margin + self.fine_box)
-        return to_truncated_spectrum(from_spectrum(padded, self.padded_box)[..., inside, inside], self.grid.box)
+            grids = spread(pixels * (self._plain_box / self.grid.box), amplitudes, self._plain_box)
+            return to_truncated_spectrum(grids, self.grid.box) * self._widen
+        fine = pixels * self._cut_factor + self._margin
+        padded = to_spectrum(spread(fine, amplitudes, self._padded_box)) * self._widen_padded
+        inside = slice(self._margin, self._margin + self._cut_box)
+        return to_truncated_spectrum(from_spectrum(padded, self._padded_box)[..., inside, inside], self.grid.box)
+
+    def _reach(self, pixel: float) -> int:
+        """How many pixels of that size, in Å, a bead's Gaussian or kernel reaches."""
+        return math.ceil(REACH * self.sigma / pixel + KERNEL_WIDTH / 2)
 
     def _reach_stays_inside(self, pixels: Tensor) -> bool:
         if pixels.numel() == 0:
             return True
+        reach = self._reach(self.grid.pixel_size)
         lowest, highest = torch.aminmax(pixels.detach())
-        return bool(lowest >= self.margin and highest <= self.fine_box - 1 - self.margin)
+        return bool(lowest >= reach and highest <= self.grid.box - 1 - reach)
