@@ -93,8 +93,23 @@ def test_padded_and_plain_paths_agree_where_both_apply(monkeypatch: pytest.Monke
     xy, amplitudes = random_beads(0.4, grid)
     projector = SpreadProjector(grid, 2.0, dtype=torch.float64)
     plain = projector(xy, amplitudes)
-    monkeypatch.setattr(SpreadProjector, "_reach_stays_inside", lambda *_: False)
+    monkeypatch.setattr(SpreadProjector, "_reaches_stay_inside", lambda _, pixels: pixels[:, 0, 0] > 1e9)
     assert relative(projector(xy, amplitudes), plain) < 1e-4
+
+
+def test_only_images_with_a_bead_near_the_border_are_padded_and_all_keep_their_order() -> None:
+    grid = ImageGrid(48, 1.5)
+    inside, amplitudes = random_beads(0.4, grid)
+    outside, _ = random_beads(1.1, grid)
+    projector = SpreadProjector(grid, 2.0, dtype=torch.float64)
+    mixed = torch.stack([outside[0], inside[0], outside[1], inside[1]]).requires_grad_()
+    spectra = projector(mixed, amplitudes)
+    for image in range(4):
+        alone = mixed[image : image + 1].detach().requires_grad_()
+        expected = projector(alone, amplitudes)
+        assert torch.equal(spectra[image], expected[0])
+        found = torch.autograd.grad(spectra[image].abs().sum(), mixed, retain_graph=True)[0][image]
+        assert torch.allclose(found, torch.autograd.grad(expected.abs().sum(), alone)[0][0])
 
 
 def test_amplitudes_may_differ_between_images() -> None:

@@ -89,7 +89,7 @@ class SpreadProjector:
 
     Where a bead comes closer to the border than it reaches, its density beyond the border must not come back in on
     the other side. Then beads are laid on a finer and padded grid, widened, and cut: two more transforms. On a CPU each
-    call looks whether that is needed; elsewhere it is always done, since looking would stall the device.
+    call looks which images need that; elsewhere it is always done, since looking would stall the device.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class SpreadProjector:
         self._plain_box = spreading_box(grid, sigma)
         self._cut_factor = oversampling(grid, sigma)
         self._cut_box = grid.box * self._cut_factor
-        self._margin = self._reach(grid.pixel_size / self._cut_factor)
+        self._margin = math.ceil(REACH * sigma / grid.pixel_size * self._cut_factor + KERNEL_WIDTH / 2)
         padded = next_fast_len(self._cut_box + 2 * self._margin, real=True)
         self._padded_box = padded + padded % 2
         self._widen = self._widening(self._plain_box, self._plain_box / grid.box, grid.box).to(device, dtype)
@@ -129,21 +129,31 @@ class SpreadProjector:
     ) -> Complex[Tensor, "n box half"]:
         """Spectra of the projections; see `Projector`."""
         pixels = xy / self.grid.pixel_size + self.grid.box // 2
-        if xy.device.type == "cpu" and self._reach_stays_inside(pixels):
-            grids = spread(pixels * (self._plain_box / self.grid.box), amplitudes, self._plain_box)
-            return to_truncated_spectrum(grids, self.grid.box) * self._widen
+        amplitudes = amplitudes.expand(pixels.shape[:-1])
+        if xy.device.type != "cpu":
+            return self._cut(pixels, amplitudes)
+        inside = self._reaches_stay_inside(pixels.detach())
+        if inside.all():
+            return self._plain(pixels, amplitudes)
+        if not inside.any():
+            return self._cut(pixels, amplitudes)
+        which, others = inside.nonzero()[:, 0], (~inside).nonzero()[:, 0]
+        spectra = torch.cat(
+            [self._plain(pixels[which], amplitudes[which]), self._cut(pixels[others], amplitudes[others])]
+        )
+        return spectra[torch.cat([which, others]).argsort()]
+
+    def _plain(self, pixels: Tensor, amplitudes: Tensor) -> Tensor:
+        grids = spread(pixels * (self._plain_box / self.grid.box), amplitudes, self._plain_box)
+        return to_truncated_spectrum(grids, self.grid.box) * self._widen
+
+    def _cut(self, pixels: Tensor, amplitudes: Tensor) -> Tensor:
         fine = pixels * self._cut_factor + self._margin
         padded = to_spectrum(spread(fine, amplitudes, self._padded_box)) * self._widen_padded
         inside = slice(self._margin, self._margin + self._cut_box)
         return to_truncated_spectrum(from_spectrum(padded, self._padded_box)[..., inside, inside], self.grid.box)
 
-    def _reach(self, pixel: float) -> int:
-        """How many pixels of that size, in Å, a bead's Gaussian or kernel reaches."""
-        return math.ceil(REACH * self.sigma / pixel + KERNEL_WIDTH / 2)
-
-    def _reach_stays_inside(self, pixels: Tensor) -> bool:
-        if pixels.numel() == 0:
-            return True
-        reach = self._reach(self.grid.pixel_size)
-        lowest, highest = torch.aminmax(pixels.detach())
-        return bool(lowest >= reach and highest <= self.grid.box - 1 - reach)
+    def _reaches_stay_inside(self, pixels: Tensor) -> Tensor:
+        """Of which images (n,) no bead's Gaussian, nor the kernel before it, leaves the box."""
+        reach = max(REACH * self.sigma / self.grid.pixel_size, KERNEL_WIDTH / 2)
+        return ((pixels >= reach) & (pixels <= self.grid.box - 1 - reach)).flatten(1).all(dim=1)
