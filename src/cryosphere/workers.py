@@ -6,12 +6,17 @@ most of all on a busy machine. Work that falls into independent pieces goes fast
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from typing import TypeVar
 
 import torch
+
+Result = TypeVar("Result")
 
 
 @lru_cache(maxsize=2)
@@ -33,3 +38,11 @@ def lone_workers(count: int) -> ThreadPoolExecutor:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lone_workers.cache_clear)  # a forked process has the pool, but not its threads
+
+
+def on_all_cores(function: Callable[[slice], Result], count: int) -> list[Result]:
+    """What the function gives for slices of `count` things, one slice for each of PyTorch's threads."""
+    threads = max(1, min(torch.get_num_threads(), count))
+    ends = [count * k // threads for k in range(threads + 1)]
+    pieces = [slice(start, end) for start, end in itertools.pairwise(ends)]
+    return [function(pieces[0])] if threads == 1 else list(lone_workers(threads).map(function, pieces))

@@ -22,7 +22,7 @@ from torch.autograd.function import once_differentiable
 
 from cryosphere.imaging import spreading_tensors
 from cryosphere.imaging.kernel import KERNEL_WIDTH, kernel
-from cryosphere.workers import lone_workers
+from cryosphere.workers import on_all_cores
 
 
 def spread(
@@ -53,7 +53,7 @@ class _Spread(torch.autograd.Function):
             from cryosphere.imaging.spreading_compiled import lay
 
             grids = pixels.new_zeros(len(pixels), box, box)
-            _on_all_cores(lay, pixels.detach(), amplitudes.detach(), grids)
+            _on_all_cores(lay, pixels, amplitudes, grids)
             return grids
         return spreading_tensors.lay(pixels, amplitudes, box)
 
@@ -76,10 +76,5 @@ def _compiled_for(pixels: Tensor) -> bool:
 
 def _on_all_cores(function: Any, *tensors: Tensor) -> None:
     """Call `function` with arrays that share the tensors' memory, a part of the images on each of PyTorch's threads."""
-    threads = min(torch.get_num_threads(), len(tensors[0]))
-    arrays = [tensor.contiguous().numpy() for tensor in tensors]
-    if threads < 2:
-        function(*arrays)
-    else:
-        parts = zip(*(np.array_split(array, threads) for array in arrays), strict=True)
-        list(lone_workers(threads).map(lambda part: function(*part), parts))
+    arrays = [tensor.detach().contiguous().numpy() for tensor in tensors]
+    on_all_cores(lambda piece: function(*(array[piece] for array in arrays)), len(arrays[0]))

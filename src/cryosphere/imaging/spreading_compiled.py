@@ -2,23 +2,19 @@
 
 Where a bead lies between two pixels decides its six kernel values along an axis. Each is a polynomial in that fraction,
 right to 10⁻⁸ (slopes to 2·10⁻⁶): no exponentials, and several beads at once in the processor's vector units. The
-functions release the interpreter's lock, and write into arrays that are handed to them.
+functions write into arrays that are handed to them.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.polynomial import Chebyshev, Polynomial
 from numpy.typing import NDArray
 
+from cryosphere.compiling import Array, compiled
 from cryosphere.imaging.kernel import KERNEL_WIDTH, kernel
-
-Array = NDArray[np.floating[Any]]
 
 TAPS = KERNEL_WIDTH
 DEGREE = 8  # of the polynomials; `_evaluate` is written out for it
@@ -52,16 +48,6 @@ class _Tap:
 _TABLES = {np.dtype(kind): _tables(kind) for kind in (np.float32, np.float64)}
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
-    """The function, compiled when it is first called, and then kept on disk where that can be written."""
-    plain = inspect.unwrap(function)  # without what the tests' type checks wrap around it
-    settings: Any = {"nogil": True, "fastmath": {"contract", "reassoc", "nsz"}, "error_model": "numpy"}
-    try:
-        return numba.njit(cache=True, **settings)(plain)
-    except RuntimeError:  # no folder that can be written
-        return numba.njit(**settings)(plain)
-
-
 def lay(pixels: Array, amplitudes: Array, grids: Array) -> None:
     """Add beads at `pixels` (n, beads, 2) with `amplitudes` (n, beads) to `grids` (n, box, box)."""
     values, _ = _TABLES[pixels.dtype]
@@ -73,7 +59,7 @@ def read(pixels: Array, amplitudes: Array, gradient: Array, to_pixels: Array, to
     _read(pixels, amplitudes, gradient, _TABLES[pixels.dtype], to_pixels, to_amplitudes)
 
 
-@_compiled
+@compiled
 def _lay(pixels: Array, amplitudes: Array, grids: Array, table: Array) -> None:
     images, beads, _ = pixels.shape
     box = grids.shape[1]
@@ -102,7 +88,7 @@ def _lay(pixels: Array, amplitudes: Array, grids: Array, table: Array) -> None:
                     grid[at + np.uint64(5)] += weight * k5
 
 
-@_compiled
+@compiled
 def _read(
     pixels: Array, amplitudes: Array, gradient: Array, tables: tuple[Array, Array], out: Array, out_amplitudes: Array
 ) -> None:
@@ -138,7 +124,7 @@ def _read(
                 out_amplitudes[image, start + b] = total
 
 
-@_compiled
+@compiled
 def _place(pixels: Array, box: int, corner: Array, fractions: Array) -> None:
     """Flat index of each bead's first pixel, -1 where its window leaves the grid, and the fractions along x and y."""
     kind = pixels.dtype.type
@@ -152,7 +138,7 @@ def _place(pixels: Array, box: int, corner: Array, fractions: Array) -> None:
         fractions[1, b] = (first_y - y + kind(2.5)) * kind(2)
 
 
-@_compiled
+@compiled
 def _evaluate(fractions: Array, table: Array, count: int, out: Array) -> None:
     """Polynomials of the first `count` fractions (2, BLOCK) with the coefficients `table`, (2, TAPS, BLOCK)."""
     for axis in range(2):

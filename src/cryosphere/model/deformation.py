@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cryosphere.geometry.motions import RigidMotions, rotate
+from cryosphere.model.turning import turn
 
 STRONGEST = 3  # segments per residue that the fast path follows
 SHARP = 5.0  # temperature from which on following them is enough: 25 segments then move right to 3·10⁻⁵ Å.
@@ -84,11 +85,7 @@ def _follow_strongest(points: Tensor, membership: Tensor, motions: RigidMotions,
     keep = min(STRONGEST, membership.shape[1])
     chosen = membership.detach().topk(keep, dim=1).indices.sort(dim=1).values  # (points, keep)
     weights = membership.gather(1, chosen)
-    moved = points.expand(len(motions.rotations), *points.shape)
-    for k in range(keep):
-        pivot = pivots[chosen[:, k]]
-        turn = weights[:, k, None] * motions.rotations.index_select(1, chosen[:, k])
-        moved = pivot + rotate(moved - pivot, turn)
+    moved = turn(points, weights, chosen, motions.rotations, pivots)
     return moved + torch.matmul(membership, motions.translations)
 
 
