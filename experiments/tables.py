@@ -92,6 +92,7 @@ def table(experiment: spec.Experiment) -> str:
         ("ratio", lambda r: _figure(r, figure)["correlation_ratio"], 3),
         (f"mean error, {_unit(measured, figure)}", lambda r: _figure(r, figure)["mean_error"], 2),
         ("RMSD, Å", lambda r: r["deviation"], 2),
+        ("superposed, Å", lambda r: r["aligned_deviation"], 2),
         ("unmoved, Å", lambda r: r["base_deviation"], 2),
         ("segments", lambda r: r["partition"]["segments_used"], 0),
         ("worst border, residues", _worst_border, 0),
