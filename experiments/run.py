@@ -23,6 +23,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import spec
 import tables
 import torch
@@ -67,9 +68,10 @@ def measure(experiment: spec.Experiment, case: spec.Case, seed: int, data: Path,
     with trained_on(folder, case, seed) as run:
         trained = time.monotonic()
         found = evaluate(run, folder / "truth.npz", domains=experiment.domains, **experiment.looked_at)
+        gains = _gains(run)
     seconds = {"simulation": simulated - began, "training": trained - simulated}
     seconds["evaluation"] = time.monotonic() - trained
-    record = {**_summary(found), "seconds": {name: round(value, 1) for name, value in seconds.items()}}
+    record = {**_summary(found), "gains": gains, "seconds": {name: round(value, 1) for name, value in seconds.items()}}
     _say(experiment, case, seed, record)
     return record | origin(experiment) | {"settings": experiment.fingerprint(case)}
 
@@ -96,6 +98,14 @@ def trained_on(folder: Path, case: spec.Case, seed: int) -> Iterator[Path]:
         yield place / "run"
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _gains(run: Path) -> dict[str, float | None]:
+    """Nats per image over the best single structure: at the end, of held-out and training images, and the highest."""
+    metrics = pd.read_csv(run / "metrics.csv")
+    held_out, trained = metrics["validation_gain"], metrics["train_gain"]
+    values = {"held_out": held_out.iloc[-1], "training": trained.iloc[-1], "best_held_out": held_out.max()}
+    return {name: _rounded(float(value)) for name, value in values.items()}
 
 
 def _summary(found: Evaluation) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import spec
@@ -86,7 +87,7 @@ def table(experiment: spec.Experiment) -> str:
     """A row per case: medians over seeds with lowest and highest, the paper's figure and the oracle beside ours."""
     measured = experiment.measured()
     figure = experiment.figure
-    columns: list[tuple[str, Callable[[Record], float | None], int]] = [
+    columns: list[tuple[str, Callable[[Record], Any], int]] = [
         (f"{figure}: correlation", lambda r: _figure(r, figure)["correlation"], 3),
         ("oracle", lambda r: _figure(r, figure)["oracle_correlation"], 3),
         ("ratio", lambda r: _figure(r, figure)["correlation_ratio"], 3),
@@ -94,24 +95,55 @@ def table(experiment: spec.Experiment) -> str:
         ("RMSD, Å", lambda r: r["deviation"], 2),
         ("superposed, Å", lambda r: r["aligned_deviation"], 2),
         ("unmoved, Å", lambda r: r["base_deviation"], 2),
+        ("axis off by, °", _axis_error, 1),
+        ("gain on held-out images, nats", lambda r: _gain(r, "held_out"), 2),
+        ("on training images", lambda r: _gain(r, "training"), 2),
         ("segments", lambda r: r["partition"]["segments_used"], 0),
         ("worst border, residues", _worst_border, 0),
         ("training, s", lambda r: r["seconds"]["training"], 0),
+        ("on", lambda r: r["machine"], 0),
     ]
     paper = bool(experiment.paper)
     head = ["case", "seeds", *(["the paper"] if paper else []), *(name for name, _, _ in columns)]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for case in experiment.cases:
         records = [measured[case.name][seed] for seed in sorted(measured.get(case.name, {}), key=int)]
-        cells = [_spread([get(r) for r in records], digits) for _, get, digits in columns] if records else []
+        cells = [_cell(records, get, digits) for _, get, digits in columns] if records else []
         cells = cells or ["not run"] + [""] * (len(columns) - 1)
         said = [_in_paper(experiment.paper.get(case.name, {}))] if paper else []
         lines.append("| " + " | ".join([case.name, str(len(records) or ""), *said, *cells]) + " |")
     return "\n".join(lines) + "\n\n" + _provenance(experiment, measured)
 
 
+def _cell(records: Sequence[Record], get: Callable[[Record], Any], digits: int) -> str:
+    """Median and range of the records that have this; older ones may lack it."""
+    values = []
+    for record in records:
+        with suppress(KeyError):
+            values.append(get(record))
+    if any(isinstance(value, str) for value in values):
+        return ", ".join(sorted(set(map(_machine, values))))
+    return _spread(values, digits)
+
+
+def _machine(name: str) -> str:
+    threads = name.partition("threads: ")[2]
+    return {"": name, "1": "1 core"}.get(threads, f"{threads} cores")
+
+
 def _figure(record: Record, name: str) -> Record:
     return next(a for a in record["agreements"] if a["name"] == name)
+
+
+def _axis_error(record: Record) -> float | None:
+    """The worst of the angles between domains that the simulation turned by more than 5 degrees."""
+    moved = [a for a in record["agreements"] if a["unit"] == "°" and a["true_range"][1] - a["true_range"][0] > 5]
+    return max((a["axis_error"] for a in moved), default=None)
+
+
+def _gain(record: Record, name: str) -> float | None:
+    value: float | None = record["gains"][name]
+    return value
 
 
 def _unit(measured: dict[str, dict[str, Record]], figure: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cryosphere.evaluation import measures
+from cryosphere.evaluation.comparison import Sample
 from cryosphere.evaluation.figures import Figure
 from cryosphere.evaluation.oracle import Oracle
 from cryosphere.evaluation.results import Agreement
@@ -49,6 +51,22 @@ def agreement(
         oracle_ceiling=measures.correlation(oracle.without_noise(of_conformations), there),
         correlation_ratio=achieved / possible if abs(possible) > 0 else float("nan"),
     )
+
+
+def compare_axes(figure: Figure, sample: Sample) -> dict[str, Any]:
+    """The main axes of an angle's predicted and true turns, and the angle between them; nothing where nothing turns."""
+    if figure.turn is None:
+        return {}
+    predicted, true = figure.turn(sample.predicted), figure.turn(sample.true)
+    if min(np.degrees(np.abs(turns)).max() for turns in (predicted, true)) < measures.SMALLEST_RANGE:
+        return {}
+    axis, true_axis = measures.main_axis(predicted), measures.main_axis(true)
+    along = float(axis @ true_axis)
+    return {
+        "axis": tuple((axis * np.sign(along)).tolist()),
+        "true_axis": tuple(true_axis.tolist()),
+        "axis_error": float(np.degrees(np.arccos(min(abs(along), 1.0)))),
+    }
 
 
 def _range(values: Float) -> tuple[float, float]:

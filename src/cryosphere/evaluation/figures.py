@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ class Figure:
     name: str
     unit: str  # "Å" or "°"
     of: Callable[[NDArray[np.floating]], NDArray[np.float64]]
+    turn: Callable[[NDArray[np.floating]], NDArray[np.float64]] | None = None  # rotation vectors (n, 3) of an angle
 
     def in_chunks(self, structures: NDArray[np.floating]) -> NDArray[np.float64]:
         """The same, a bounded number of structures at a time."""
@@ -42,7 +44,8 @@ def figures_of(truth: Truth, groups: Sequence[Domain]) -> list[Figure]:
     for i, moving in enumerate(groups):
         for still in groups[i + 1 :]:
             figures.append(Figure(f"{moving.name}-{still.name} distance", "Å", _distance(moving, still)))
-            figures.append(Figure(f"{moving.name}-{still.name} angle", "°", _angle(truth, moving, still)))
+            turn = partial(_turn, truth.base_positions, moving, still)
+            figures.append(Figure(f"{moving.name}-{still.name} angle", "°", _angle(truth, turn), turn))
     return figures
 
 
@@ -50,10 +53,15 @@ def _distance(first: Domain, second: Domain) -> Callable[[NDArray[np.floating]],
     return lambda positions: measures.domain_distance(positions, first.mask, second.mask)
 
 
-def _angle(truth: Truth, moving: Domain, still: Domain) -> Callable[[NDArray[np.floating]], NDArray[np.float64]]:
-    def turn(positions: NDArray[np.floating]) -> NDArray[np.float64]:
-        return measures.domain_turn(positions, truth.base_positions, moving.mask, still.mask)
+def _turn(
+    base: NDArray[np.floating], moving: Domain, still: Domain, positions: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    return measures.domain_turn(positions, base, moving.mask, still.mask)
 
+
+def _angle(
+    truth: Truth, turn: Callable[[NDArray[np.floating]], NDArray[np.float64]]
+) -> Callable[[NDArray[np.floating]], NDArray[np.float64]]:
     count = len(truth.conformations)
     rows = np.unique(np.linspace(0, count - 1, min(count, REFERENCE)).astype(np.int64))
     reference = turn(truth.conformations[rows])

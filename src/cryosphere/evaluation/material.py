@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cryosphere.evaluation.agreement import agreement
+from cryosphere.evaluation.agreement import agreement, compare_axes
 from cryosphere.evaluation.comparison import Comparison, Sample
 from cryosphere.evaluation.domains import Domain, simulated_domains
 from cryosphere.evaluation.figures import Figure
@@ -72,7 +72,9 @@ class Material:
             aligned_deviation=float(compared.aligned_deviation.mean()),
             base_deviation=float(compared.base_deviation.mean()),
             base_aligned_deviation=float(compared.base_aligned_deviation.mean()),
-            agreements=[agreement(*one, self.truth, self.oracle) for one in values],
+            agreements=[
+                replace(agreement(*one, self.truth, self.oracle), **compare_axes(one[0], sample)) for one in values
+            ],
             segments=found_segments(beads, assignment, self.groups),
             covers=covers(beads, assignment, self.groups),
             boundaries=boundaries(beads, assignment),

@@ -178,7 +178,7 @@ def _agreement_table(evaluation: Evaluation) -> str:
     head = (
         "<tr><th>figure</th><th class='n'>correlation</th><th class='n'>on the oracle's images</th>"
         "<th class='n'>possible</th><th class='n'>share</th><th class='n'>mean error</th>"
-        "<th class='n'>true range</th><th class='n'>predicted range</th></tr>"
+        "<th class='n'>true range</th><th class='n'>predicted range</th><th class='n'>axis off by</th></tr>"
     )
     rows = "".join(
         f"<tr><td class='name'>{escape(one.name)}</td>"
@@ -192,6 +192,7 @@ def _agreement_table(evaluation: Evaluation) -> str:
                 escape(with_unit(one.mean_error, one.unit)),
                 _range(one.true_range, one.unit),
                 _range(one.predicted_range, one.unit),
+                "" if one.axis_error is None else escape(with_unit(one.axis_error, "°")),
             )
         )
         + "</tr>"

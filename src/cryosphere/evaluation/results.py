@@ -39,6 +39,9 @@ class Agreement:
     oracle_sd: float | None = None  # of oracle_correlation: by which images and candidates it happens to be
     oracle_ceiling: float | None = None  # what oracle_correlation would be without noise, with these candidates
     correlation_ratio: float | None = None  # correlation_on_oracle_images / oracle_correlation
+    axis: tuple[float, float, float] | None = None  # of an angle: the predicted turns' main one, base structure's frame
+    true_axis: tuple[float, float, float] | None = None
+    axis_error: float | None = None  # degrees between the two lines; an axis has no direction
 
 
 @dataclass(frozen=True)

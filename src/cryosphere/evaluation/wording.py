@@ -145,6 +145,8 @@ def _agreement(agreement: Agreement) -> str:
             text += f" ± {agreement.oracle_sd:.{3 if agreement.oracle_sd >= 1e-3 else 4}f}"
         if agreement.oracle_ceiling is not None and agreement.oracle_ceiling < CANDIDATES_LIMIT:
             text += f" (but no more than {agreement.oracle_ceiling:.3f} with so few candidates)"
+    if agreement.axis_error is not None:
+        text += f"; axis off by {agreement.axis_error:.1f}°"
     return text + "."
 
 
