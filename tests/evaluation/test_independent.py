@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import pairwise
 from math import comb
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from cryosphere import Run
 from cryosphere.analysis.structures import export_structures
 from cryosphere.evaluation.evaluate import evaluate
 from cryosphere.training.trained import TrainedModel
 
+FSC_BOX = 24  # voxels
 SAMPLE = 6  # structures that are looked at in plain loops
 CLOSE = 1e-4  # Å and degrees; relative for correlations
 
@@ -26,7 +29,15 @@ CLOSE = 1e-4  # Å and degrees; relative for correlations
 @pytest.fixture(scope="module")
 def found(run, data, tmp_path_factory):
     """What was written by `evaluate`, and what it should have been made of."""
-    evaluate(run, data.truth_path, oracle_images=10, structure_images=SAMPLE, fsc_images=0, device="cpu")
+    evaluate(
+        run,
+        data.truth_path,
+        oracle_images=10,
+        structure_images=SAMPLE,
+        fsc_images=SAMPLE,
+        fsc_box=FSC_BOX,
+        device="cpu",
+    )
     path = tmp_path_factory.mktemp("structures") / "structures.npz"
     export_structures(Run(run), path)
     truth = np.load(data.truth_path)
@@ -113,6 +124,70 @@ def test_angle_of_the_domain_which_is_the_one_simulated(found):
     assert found.values["predicted"][1] == pytest.approx(predicted, abs=1e-3)
     assert said["correlation"] == pytest.approx(np.corrcoef(predicted, true)[0, 1], rel=CLOSE)
     assert said["mean_error"] == pytest.approx(np.mean(np.abs(predicted - true)), abs=1e-3)
+
+
+def main_axis(turns):
+    """The axis that the turns (n, 3, 3) have most in common: of their rotation vectors' scatter."""
+    vectors = Rotation.from_matrix(turns).as_rotvec()
+    return np.linalg.eigh(vectors.T @ vectors)[1][:, -1]
+
+
+def test_axis_of_the_turn_which_is_the_one_simulated(found):
+    rows, said = found.values["structure_rows"], found.said["agreements"][1]
+    predicted, true = (main_axis(relative_turns(x[rows], found)) for x in (found.predicted, found.true))
+    assert abs(true @ [0, 0, 1]) > 1 - 1e-6  # the simulation's axis
+    assert abs(true @ said["true_axis"]) > 1 - 1e-6
+    assert abs(predicted @ said["axis"]) > 1 - 1e-6
+    off = np.degrees(np.arccos(abs(predicted @ true)))
+    assert said["axis_error"] == pytest.approx(off, abs=0.05)
+    assert "axis" not in found.said["agreements"][0] or found.said["agreements"][0]["axis"] is None
+
+
+def transform(positions, weights, sigma, length):
+    """Fourier transform of Gaussian beads, by its formula, on the lattice of a box of that length."""
+    along = np.arange(FSC_BOX) - FSC_BOX // 2
+    lattice = np.stack(np.meshgrid(along, along, along, indexing="ij"), axis=-1).reshape(-1, 3) / length
+    damping = np.exp(-2 * np.pi**2 * sigma**2 * (lattice**2).sum(axis=1))
+    return damping * (np.exp(-2j * np.pi * lattice @ positions.T) @ weights), np.linalg.norm(lattice * length, axis=1)
+
+
+def correlation_in(shell, one, other):
+    cross = (one[shell] * other[shell].conj()).real.sum()
+    return cross / np.sqrt((np.abs(one[shell]) ** 2).sum() * (np.abs(other[shell]) ** 2).sum())
+
+
+def test_fourier_shell_correlation_and_its_area_by_the_formula_of_the_transform(found):
+    """Shells by the nearest whole radius; CryoBench's: from i - 1 up to i, trapezoids against i / box."""
+    rows = np.linspace(0, 99, SAMPLE).round().astype(int)
+    truth = found.truth
+    length = float(truth["box"] * truth["pixel_size"])
+    curves, areas = [], []
+    for row in rows:
+        predicted, radius = transform(found.predicted[row], truth["amplitudes"], float(truth["bead_sigma"]), length)
+        true, _ = transform(found.true[row], truth["amplitudes"], float(truth["bead_sigma"]), length)
+        shells = [np.floor(radius + 0.5) == i for i in range(FSC_BOX // 2)]
+        curves.append([correlation_in(shell, predicted, true) for shell in shells])
+        bench = [(radius >= i - 1) & (radius < i) for i in range(1, FSC_BOX // 2)]
+        values = [1.0, *(abs(correlation_in(shell, predicted, true)) for shell in bench)]
+        areas.append(sum((a + b) / 2 for a, b in pairwise(values)) / FSC_BOX)
+    said = found.said["fsc"]
+    assert said["frequencies"] == pytest.approx(np.arange(FSC_BOX // 2) / length)
+    assert said["beads"]["mean_curve"] == pytest.approx(np.mean(curves, axis=0), abs=2e-3)
+    assert said["beads"]["sd_curve"] == pytest.approx(np.std(curves, axis=0), abs=2e-3)
+    assert said["beads"]["area"] == pytest.approx(np.mean(areas), abs=2e-4)
+    assert said["beads"]["area_sd"] == pytest.approx(np.std(areas), abs=2e-4)
+
+
+def test_what_is_said_of_the_oracle_comes_from_its_values(found):
+    rows = found.values["oracle_rows"]
+    assert len(rows) == 10
+    for k, said in enumerate(found.said["agreements"]):
+        true, oracle, ours = (found.values[name][k] for name in ("true", "oracle", "predicted"))
+        possible = np.corrcoef(oracle, true[rows])[0, 1]
+        achieved = np.corrcoef(ours[rows], true[rows])[0, 1]
+        assert said["oracle_correlation"] == pytest.approx(possible)
+        assert said["oracle_mean_error"] == pytest.approx(np.abs(oracle - true[rows]).mean())
+        assert said["correlation_ratio"] == pytest.approx(achieved / possible)
 
 
 def test_deviations_before_and_after_superposition_and_of_the_base_structure(found):
