@@ -19,12 +19,16 @@ import torch
 Result = TypeVar("Result")
 
 
+_here = threading.local()
+
+
 @lru_cache(maxsize=2)
 def lone_workers(count: int) -> ThreadPoolExecutor:
     """`count` threads; in each of them an operation stays on that thread. The caller's number of threads is kept."""
     together = threading.Barrier(count)
 
     def settle(_: int) -> None:
+        _here.alone = True
         together.wait()  # no thread takes two of these tasks, so all threads exist
         torch.set_num_threads(1)
         torch.get_num_threads()  # only now the number holds for this thread, whatever others set later
@@ -41,8 +45,12 @@ if hasattr(os, "register_at_fork"):
 
 
 def on_all_cores(function: Callable[[slice], Result], count: int) -> list[Result]:
-    """What the function gives for slices of `count` things, one slice for each of PyTorch's threads."""
-    threads = max(1, min(torch.get_num_threads(), count))
-    ends = [count * k // threads for k in range(threads + 1)]
+    """What the function gives for slices of `count` things, one slice for each of PyTorch's threads.
+
+    On a thread of `lone_workers` a single slice, done there.
+    """
+    threads = 1 if getattr(_here, "alone", False) else torch.get_num_threads()
+    parts = max(1, min(threads, count))
+    ends = [count * k // parts for k in range(parts + 1)]
     pieces = [slice(start, end) for start, end in itertools.pairwise(ends)]
-    return [function(pieces[0])] if threads == 1 else list(lone_workers(threads).map(function, pieces))
+    return [function(pieces[0])] if parts == 1 else list(lone_workers(threads).map(function, pieces))

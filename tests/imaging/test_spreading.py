@@ -59,6 +59,18 @@ def test_a_position_that_is_no_number_shows_in_the_image() -> None:
 
 
 @pytest.mark.usefixtures("implementation")
+def test_gradients_reach_positions_and_amplitudes_however_they_lie_in_memory() -> None:
+    pixels, amplitudes = some_beads()
+    expected = [x.clone().requires_grad_() for x in (pixels, amplitudes)]
+    apart = [x.mT.contiguous().requires_grad_() for x in (pixels, amplitudes)]
+    spread(*expected, BOX).square().sum().backward()
+    spread(*(x.mT for x in apart), BOX).square().sum().backward()
+    for one, other in zip(apart, expected, strict=True):
+        assert other.grad is not None and other.grad.abs().max() > 0
+        torch.testing.assert_close(one.grad.mT, other.grad)
+
+
+@pytest.mark.usefixtures("implementation")
 def test_gradients_are_those_of_finite_differences() -> None:
     pixels = torch.tensor([[[5.3, 6.8], [9.61, 3.2]]], dtype=torch.float64, requires_grad=True)
     amplitudes = torch.tensor([[2.0, 3.0]], dtype=torch.float64, requires_grad=True)

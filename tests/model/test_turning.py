@@ -20,7 +20,7 @@ def some_turns(images: int = 3, angle: float = 1.0) -> list[torch.Tensor]:
     return [20 * numbers(7, 3), weights, chosen, angle * numbers(images, 4, 3), 10 * numbers(4, 3)]
 
 
-@pytest.mark.parametrize("angle", [0.0, 1e-7, 1e-3, 0.3, 2.0])
+@pytest.mark.parametrize("angle", [0.0, 1e-7, 1e-3, 0.3, 2.0, 5.0])
 def test_both_implementations_agree_in_values_and_gradients(angle: float) -> None:
     found = []
     for implementation in (turn, turn_by_tensors):
@@ -33,7 +33,7 @@ def test_both_implementations_agree_in_values_and_gradients(angle: float) -> Non
         torch.testing.assert_close(one, other, rtol=2e-6, atol=2e-6)
 
 
-@pytest.mark.parametrize("angle", [1e-3, 0.3, 2.0])
+@pytest.mark.parametrize("angle", [1e-3, 0.3, 2.0, 5.0])
 def test_gradients_are_those_of_finite_differences(angle: float) -> None:
     points, weights, chosen, rotations, pivots = some_turns(angle=angle)
     given = [tensor.requires_grad_() for tensor in (weights, rotations, pivots)]

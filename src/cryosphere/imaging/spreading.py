@@ -53,7 +53,7 @@ class _Spread(torch.autograd.Function):
             from cryosphere.imaging.spreading_compiled import lay
 
             grids = pixels.new_zeros(len(pixels), box, box)
-            _on_all_cores(lay, pixels, amplitudes, grids)
+            _on_all_cores(lay, (pixels, amplitudes), (grids,))
             return grids
         return spreading_tensors.lay(pixels, amplitudes, box)
 
@@ -64,8 +64,8 @@ class _Spread(torch.autograd.Function):
         if _compiled_for(pixels):
             from cryosphere.imaging.spreading_compiled import read
 
-            to_pixels, to_amplitudes = torch.zeros_like(pixels), torch.zeros_like(amplitudes)
-            _on_all_cores(read, pixels, amplitudes, gradient, to_pixels, to_amplitudes)
+            to_pixels, to_amplitudes = (torch.zeros(x.shape, dtype=x.dtype) for x in (pixels, amplitudes))
+            _on_all_cores(read, (pixels, amplitudes, gradient), (to_pixels, to_amplitudes))
             return to_pixels, to_amplitudes, None
         return *spreading_tensors.read(pixels, amplitudes, gradient), None
 
@@ -74,7 +74,7 @@ def _compiled_for(pixels: Tensor) -> bool:
     return pixels.device.type == "cpu" and pixels.dtype in (torch.float32, torch.float64)
 
 
-def _on_all_cores(function: Any, *tensors: Tensor) -> None:
-    """Call `function` with arrays that share the tensors' memory, a part of the images on each of PyTorch's threads."""
-    arrays = [tensor.detach().contiguous().numpy() for tensor in tensors]
+def _on_all_cores(function: Any, given: tuple[Tensor, ...], written: tuple[Tensor, ...]) -> None:
+    """Call `function` with arrays, a part of the images on each of PyTorch's threads; it writes into the last ones."""
+    arrays = [*(x.detach().contiguous().numpy() for x in given), *(x.numpy() for x in written)]
     on_all_cores(lambda piece: function(*(array[piece] for array in arrays)), len(arrays[0]))

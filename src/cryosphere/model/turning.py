@@ -24,7 +24,8 @@ def turn(
 
     On a processor compiled, and then differentiable once, and not in the points; elsewhere in tensor operations.
     """
-    if points.device.type == "cpu" and not points.requires_grad:
+    compiled = points.dtype in (torch.float32, torch.float64) and points.device.type == "cpu"
+    if compiled and not points.requires_grad:
         return _Turn.apply(points, weights, chosen, rotations, pivots)  # type: ignore[no-any-return,no-untyped-call]
     return turn_by_tensors(points, weights, chosen, rotations, pivots)
 

@@ -24,7 +24,7 @@ def turn(points: Array, weights: Array, chosen: Array, motions: tuple[Array, Arr
             for k in range(chosen.shape[1]):
                 s = chosen[p, k]
                 a, b, c = pivots[s, 0], pivots[s, 1], pivots[s, 2]
-                v, q, _ = _quaternion(rotations[image, s], weights[p, k])
+                v, q, _, _ = _quaternion(rotations[image, s], weights[p, k])
                 x, y, z = _rotate((x - a, y - b, z - c), v, q)
                 x, y, z = x + a, y + b, z + c
             moved[image, p, 0], moved[image, p, 1], moved[image, p, 2] = x, y, z
@@ -38,25 +38,26 @@ def turn_back(
     rotations, pivots = motions
     to_weights, to_rotations, to_pivots = out
     keep = chosen.shape[1]
-    arms, turns = np.empty((keep, 3), points.dtype), np.empty((keep, 5), points.dtype)
+    arms, turns = np.empty((keep, 3), points.dtype), np.empty((keep, 6), points.dtype)
     for image in range(len(rotations)):
         for p in range(len(points)):
             x, y, z = points[p, 0], points[p, 1], points[p, 2]
             for k in range(keep):
                 s = chosen[p, k]
                 a, b, c = pivots[s, 0], pivots[s, 1], pivots[s, 2]
-                v, q, angle = _quaternion(rotations[image, s], weights[p, k])
+                v, q, sine, angle = _quaternion(rotations[image, s], weights[p, k])
                 x, y, z = _rotate((x - a, y - b, z - c), v, q)
                 arms[k, 0], arms[k, 1], arms[k, 2] = x, y, z
-                turns[k, 0], turns[k, 1], turns[k, 2], turns[k, 3], turns[k, 4] = v[0], v[1], v[2], q, angle
+                turns[k, 0], turns[k, 1], turns[k, 2] = v
+                turns[k, 3], turns[k, 4], turns[k, 5] = q, sine, angle
                 x, y, z = x + a, y + b, z + c
             g = gradient[image, p, 0], gradient[image, p, 1], gradient[image, p, 2]
             for k in range(keep - 1, -1, -1):
                 s, weight, omega = chosen[p, k], weights[p, k], rotations[image, chosen[p, k]]
-                v, q, angle = (turns[k, 0], turns[k, 1], turns[k, 2]), turns[k, 3], turns[k, 4]
+                v, q = (turns[k, 0], turns[k, 1], turns[k, 2]), turns[k, 3]
                 t = _cross((arms[k, 0], arms[k, 1], arms[k, 2]), g)
                 to_weights[p, k] += omega[0] * t[0] + omega[1] * t[1] + omega[2] * t[2]  # J leaves what lies along r
-                j = _transposed_jacobian(t, v, q, angle)
+                j = _transposed_jacobian(t, v, q, turns[k, 4], turns[k, 5])
                 before = _rotate(g, (-v[0], -v[1], -v[2]), q)
                 for axis in range(3):
                     to_rotations[image, s, axis] += weight * j[axis]
@@ -66,13 +67,14 @@ def turn_back(
 
 @compiled
 def _quaternion(omega: Array, weight: Any) -> Any:
-    """Unit quaternion (v, q) of the rotation vector weight · omega, and its angle."""
+    """Unit quaternion (v, q) of the rotation vector weight · omega, sin(a/2) and the angle a."""
     x, y, z = weight * omega[0], weight * omega[1], weight * omega[2]
     kind = omega.dtype.type
     angle = np.sqrt(x * x + y * y + z * z)
     half = kind(0.5) * angle
-    scale = np.sin(half) / angle if angle > kind(1e-6) else kind(0.5)
-    return (scale * x, scale * y, scale * z), np.cos(half), angle
+    sine = np.sin(half)
+    scale = sine / angle if angle > kind(1e-12) else kind(0.5)
+    return (scale * x, scale * y, scale * z), np.cos(half), sine, angle
 
 
 @compiled
@@ -94,17 +96,16 @@ def _rotate(d: Any, v: Any, q: Any) -> Any:
 
 
 @compiled
-def _transposed_jacobian(t: Any, v: Any, q: Any, angle: Any) -> Any:
+def _transposed_jacobian(t: Any, v: Any, q: Any, sine: Any, angle: Any) -> Any:
     """Jᵀ t = A t + (1 - A) â (â · t) - B â × t, with A = sin a / a and B = (1 - cos a) / a.
 
-    As the quaternion has v = sin(a/2) â and q = cos(a/2): A = 2 |v| q / a and B = 2 |v|² / a.
+    As the quaternion has v = sin(a/2) â and q = cos(a/2): A = 2 sin(a/2) q / a and B = 2 sin²(a/2) / a.
     """
-    length = np.sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2])
-    if length < 1e-6:
+    if abs(sine) < 1e-12:
         return t
-    doubled = (length + length) / angle
+    doubled = (sine + sine) / angle
     shrunk = doubled * q
-    along = (v[0] * t[0] + v[1] * t[1] + v[2] * t[2]) * (1 - shrunk) / (length * length)
+    along = (v[0] * t[0] + v[1] * t[1] + v[2] * t[2]) * (1 - shrunk) / (sine * sine)
     aside = _cross(v, t)
     return (
         shrunk * t[0] + along * v[0] - doubled * aside[0],
