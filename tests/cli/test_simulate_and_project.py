@@ -9,7 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from biotite.structure.io.dcd import DCDFile
 
 ATOM = "ATOM  {n:5d}  CA  ALA A{n:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00           C\n"
 CONFIG = """
@@ -85,6 +87,33 @@ def test_project_finds_the_box_in_a_stack_of_another_folder(config, tmp_path):
 )
 def test_a_wrong_configuration_ends_with_2_one_message_and_nothing_left(config, tmp_path, change, says):
     config.write_text(CONFIG.replace(*change))
+    done = cryosphere("-q", "simulate", config, "--outdir", tmp_path / "out")
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("atoms", "moved", "says"),
+    [
+        (19, 0, "19 atoms"),
+        (20, 60, "torn apart"),
+    ],
+)
+def test_a_trajectory_that_does_not_fit_or_is_torn_ends_with_2_one_message_and_nothing_left(
+    config, tmp_path, atoms, moved, says
+):
+    places = np.array([[3.8 * (n - 10.5), n % 2, 0] for n in range(1, atoms + 1)])
+    frames = np.stack([places, places])
+    frames[1, 12:] += moved
+    file = DCDFile()
+    file.set_coord(frames.astype(np.float32))
+    file.write(tmp_path / "t.dcd")
+    config.write_text(
+        "motion: {kind: trajectory, trajectory: t.dcd, topology: model.pdb}\n"
+        "images: {count: 12, box: 24, pixel_size: 3.0}\n"
+    )
     done = cryosphere("-q", "simulate", config, "--outdir", tmp_path / "out")
     assert done.returncode == 2
     assert says in done.stderr

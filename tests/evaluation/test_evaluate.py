@@ -166,6 +166,8 @@ def test_more_images_than_there_are_means_all(run, data):
         (["LID=A:1-x:2", "CORE=rest"], "cannot read the residue range"),
         (["LID=A:500-600", "CORE=rest"], "no residue of the model lies in 'A:500-600' (chains: A)"),
         (["LID=B:1-50", "CORE=rest"], "no residue of the model lies in 'B:1-50'"),
+        (["LID=A:61-500", "CORE=rest"], "'A:61-500' goes beyond the model, whose residues there are 1 to 100"),
+        (["LID=0-50", "CORE=rest"], "'0-50' goes beyond the model"),
         (["LID=A:1-2", "CORE=rest"], "LID has 2 residues"),
         (["LID=A:1-50"], "at least two"),
         (["LID=A", "CORE=rest"], "CORE has 0 residues"),

@@ -282,7 +282,7 @@ def test_latent_space(found):
     said, mean, sd = found.said["latent"], found.values["latent_mean"].astype(float), found.values["latent_sd"]
     divergence = (0.5 * (mean**2 + sd.astype(float) ** 2 - 1 - np.log(sd.astype(float) ** 2))).mean(axis=0)
     assert said["divergence"] == pytest.approx(divergence, rel=1e-6)
-    assert said["active_dimensions"] == (divergence > 0.1).sum()
+    assert said["active_dimensions"] == (divergence > 0.01).sum()
     eigenvalues = np.linalg.eigvalsh(np.cov(mean.T))
     assert said["effective_dimension"] == pytest.approx(eigenvalues.sum() ** 2 / (eigenvalues**2).sum())
 

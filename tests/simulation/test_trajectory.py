@@ -138,6 +138,8 @@ def test_what_does_not_fit_together_is_refused(protein, tmp_path):
     shuffled = frames[:, np.random.default_rng(0).permutation(frames.shape[1])]
     jumping = frames.copy()
     jumping[4:, 20:] += 120  # chain B
+    away = frames.copy()
+    away[:, 20:] += 120  # in every frame, but not in the topology
     (tmp_path / "damaged.dcd").write_bytes(b"not a trajectory" * 20)
     lonely = tmp_path / "lonely.pdb"
     lonely.write_text(pdb_atom(1, " CA", "ALA", "X", 1, (0, 0, 0), "C") + "END\n")
@@ -157,6 +159,12 @@ def test_what_does_not_fit_together_is_refused(protein, tmp_path):
             "other order",
         ),
         ({"trajectory": written(tmp_path / "j.dcd", jumping), "topology": protein}, None, StructureError, "jumps by"),
+        (
+            {"trajectory": written(tmp_path / "a.dcd", away), "topology": protein},
+            None,
+            StructureError,
+            "from the topology to the first frame, chain 'B' jumps by",
+        ),
     ]
     for values, model, error, says in cases:
         with pytest.raises(error, match=says):

@@ -72,9 +72,14 @@ def _select(truth: Truth, ranges: str) -> NDArray[np.bool_]:
         chain = match["whole"] or match["chain"]  # without a chain, the residues of every chain are meant
         inside = np.ones_like(mask) if chain is None else truth.chain == chain
         if match["first"] is not None:
+            there = truth.residue_number[inside]
             inside &= (truth.residue_number >= int(match["first"])) & (truth.residue_number <= int(match["last"]))
         if not inside.any():
             raise ConfigError(f"no residue of the model lies in {piece!r} ({_known_chains(truth)})")
+        if match["first"] is not None and not there.min() <= int(match["first"]) <= int(match["last"]) <= there.max():
+            raise ConfigError(
+                f"{piece!r} goes beyond the model, whose residues there are {there.min()} to {there.max()}"
+            )
         mask |= inside
     return mask
 

@@ -29,7 +29,7 @@ from cryosphere.simulation.truth import Truth
 from cryosphere.workers import lone_workers
 
 PIXELS_READ = 2**22  # at a time
-WORK_AT_ONCE = {"cpu": 2**18, "cuda": 2**26}  # pixels, or bead windows: bounds memory; small pieces suit a CPU's cache
+WORK_AT_ONCE = {"cpu": 2**18, "cuda": 2**26}  # numbers: bounds memory; small pieces suit a CPU's cache
 STILL = 1e-3  # Å; a bead or atom that differs by less between all candidates is projected once for all of them
 RESAMPLES = 50
 

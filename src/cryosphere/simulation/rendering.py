@@ -14,7 +14,7 @@ from cryosphere.imaging.grid import ImageGrid
 from cryosphere.imaging.projection import SpreadProjector
 from cryosphere.particles.table import ParticleTable
 
-_NUMBERS_AT_ONCE = 2**24  # pixels and bead windows of one batch: some 100 MB
+_NUMBERS_AT_ONCE = 2**24  # pixels, and what its beads take, of one batch: some 100 MB
 
 
 class Renderer:

@@ -68,17 +68,23 @@ def refuse_torn_chains(motion: TrajectoryMotion, positions: NDArray[np.float32],
 
 
 def refuse_torn_complexes(motion: TrajectoryMotion, positions: NDArray[np.float32], beads: Beads) -> None:
-    """Refuse chains that jump against each other between frames; positions (K, R, 3) Å of a file without a box."""
+    """Refuse chains that jump against each other; positions (K, R, 3) Å of a file without a box.
+
+    From the topology to the first frame, and from frame to frame.
+    """
     chains = list(dict.fromkeys(beads.chain.tolist()))
-    centres = np.stack([positions[:, beads.chain == chain].mean(axis=1) for chain in chains], axis=1)  # (K, chains, 3)
+    known = np.concatenate([beads.positions[None], positions])
+    centres = np.stack([known[:, beads.chain == chain].mean(axis=1) for chain in chains], axis=1)  # (1 + K, chains, 3)
     apart = np.linalg.norm(centres - centres[:, :1], axis=2)
     jumps = np.abs(np.diff(apart, axis=0))
     limit = _JUMP * float(np.ptp(beads.positions, axis=0).max())
     if not jumps.size or jumps.max() <= limit:
         return
     frame, chain = np.unravel_index(int(jumps.argmax()), jumps.shape)
+    before = f"frame {motion.first + (int(frame) - 1) * motion.step} to the next one used"
     raise StructureError(
-        f"{motion.trajectory}: from frame {motion.first + int(frame) * motion.step} to the next one used, chain "
+        f"{motion.trajectory}: from {before if frame else 'the topology to the first frame'}, chain "
         f"{chains[int(chain)]!r} jumps by {jumps.max():.0f} Å against chain {chains[0]!r}: the molecules are torn "
         "apart, as by a periodic box that the file does not tell; make them whole with the program that wrote it"
+        + ("" if frame else ", or give that frame as the topology if they do lie so")
     )

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numba
 import numpy as np
 import scipy
 import torch
@@ -27,6 +28,7 @@ if sys.platform != "win32":
 log = logging.getLogger(__name__)
 
 FOLDER = ".simulation.part"
+RENDERING = 2  # raised whenever the same settings give other images, if only by rounding
 _FINGERPRINT, _LOCK = "fingerprint", "lock"
 
 
@@ -36,7 +38,7 @@ def fingerprint(config: SimulationConfig) -> str:
     Raises:
         ConfigError: if a file that the configuration names cannot be read.
     """
-    versions = [__version__, np.__version__, scipy.__version__, torch.__version__]
+    versions = [__version__, RENDERING, *(module.__version__ for module in (np, scipy, torch, numba))]
     described = {"config": _with_contents(config.model_dump()), "versions": versions}
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
