@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 import pytest
 import torch
@@ -349,3 +351,27 @@ def test_asking_for_cuda_without_one_says_so(settings, tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="CUDA"):
         train(settings(device="cuda"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_noise_is_not_taken_for_motion(settings, hinge_data, tmp_path: Path, caplog) -> None:
+    """With images of nothing but noise the latent stays at its prior, and the log says that nothing was found."""
+    for name in ("particles.star", "particles.mrcs"):
+        shutil.copy(hinge_data.particles.parent / name, tmp_path / name)
+    with mrcfile.mmap(tmp_path / "particles.mrcs", mode="r+") as stack:
+        stack.data[:] = np.random.default_rng(0).normal(size=stack.data.shape)
+    options = {"particles": [tmp_path / "particles.star"], "model": hinge_data.model, "segments": 2, "device": "cpu"}
+    config = configure(overrides=[*SMALL, "training.validation_fraction=0.25"], epochs=12, batch_size=16, **options)
+    with caplog.at_level("INFO"):
+        train(config, tmp_path / "run")
+    last = read_metrics(tmp_path / "run")[-1]
+    assert float(last["kl_latent"]) < 0.01  # nats; the hinge's images hold 6
+    assert float(last["validation_gain"]) <= 0
+    assert "explained no better by the motion" in caplog.text
+
+
+def test_motion_that_is_there_is_borne_out_by_held_out_images(settings, tmp_path: Path, caplog) -> None:
+    with caplog.at_level("INFO"):
+        train(settings("training.validation_fraction=0.25", epochs=15), tmp_path / "run")
+    last = read_metrics(tmp_path / "run")[-1]
+    assert float(last["validation_gain"]) > 1
+    assert "better than one structure does" in caplog.text

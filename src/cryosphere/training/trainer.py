@@ -114,6 +114,8 @@ class Trainer:
                 writer.add_row(row, self.state.step)
                 self._save()
                 _log_epoch(row, self.epochs)
+                if self.state.epoch == self.epochs:
+                    _log_gain(row)
             if self._wants_second_look() and not self._look_again(progress):
                 return "stopped"
         return "finished"
@@ -361,3 +363,20 @@ def _log_epoch(row: dict[str, Any], epochs: int) -> None:
         held_out,
         row["images_per_second"],
     )
+
+
+def _log_gain(row: dict[str, Any]) -> None:
+    """Say at the end whether images that training did not see bear the motion out."""
+    held_out, trained = row["validation_gain"], row["train_gain"]
+    if not isinstance(held_out, float):
+        return
+    if held_out > 0:
+        log.info("the motion explains held-out images better than one structure does, by %.3g nats each", held_out)
+    else:
+        log.warning(
+            "held-out images are explained no better by the motion than by one structure for all (%.3g nats per image; "
+            "%.3g on images trained on): there is no motion in these images, it is drowned in their noise, or the "
+            "model learned the noise",
+            held_out,
+            trained,
+        )
