@@ -19,6 +19,8 @@ from cryosphere.files import write_text
 DOCS = spec.HERE.parent / "docs"
 PAGES = {"reproduction.md": ("cpu", "full"), "learning.md": ("cpu",)}
 ANSWERS = ("encoder", "uphill", "mean of the posterior")  # of refinement.py
+NOTHING = "–"
+MINUS = "−"
 POINTS = 10  # of a curve, at most
 Record = dict[str, Any]
 
@@ -84,11 +86,34 @@ def _filled(text: str, name: str, block: str) -> str:
 
 
 def table(experiment: spec.Experiment) -> str:
-    """A row per case: medians over seeds with lowest and highest, the paper's figure and the oracle beside ours."""
+    """A row per case: medians over seeds with lowest and highest, the paper's figure and the oracle beside ours.
+
+    A column that no record has is left out.
+    """
     measured = experiment.measured()
-    figure = experiment.figure
-    columns: list[tuple[str, Callable[[Record], Any], int]] = [
+    columns = _columns(measured, experiment.figure)
+    rows = {case.name: _beside_defaults(measured, case.name) for case in experiment.cases}
+    cells = {name: [_cell(records, get, digits) for _, get, digits in columns] for name, records in rows.items()}
+    known = [k for k in range(len(columns)) if not measured or any(row[k] != NOTHING for row in cells.values())]
+    paper = bool(experiment.paper)
+    head = ["case", "seeds", *(["the paper"] if paper else []), *(columns[k][0] for k in known)]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for name, records in rows.items():
+        said = [_in_paper(experiment.paper.get(name, {}))] if paper else []
+        found = [cells[name][k] for k in known] if records else ["not run"] + [""] * (len(known) - 1)
+        lines.append("| " + " | ".join([name, str(len(records) or ""), *said, *found]) + " |")
+    return "\n".join(lines) + "\n\n" + _provenance(experiment, measured)
+
+
+def _columns(measured: dict[str, dict[str, Record]], figure: str) -> list[tuple[str, Callable[[Record], Any], int]]:
+    """Heading, what stands under it, digits."""
+
+    def correlation(record: Record) -> float:
+        return float(_figure(record, figure)["correlation"])
+
+    return [
         (f"{figure}: correlation", lambda r: _figure(r, figure)["correlation"], 3),
+        ("against the defaults, seed by seed", lambda r: correlation(r) - correlation(r["defaults"]), 3),
         ("oracle", lambda r: _figure(r, figure)["oracle_correlation"], 3),
         ("ratio", lambda r: _figure(r, figure)["correlation_ratio"], 3),
         (f"mean error, {_unit(measured, figure)}", lambda r: _figure(r, figure)["mean_error"], 2),
@@ -96,23 +121,20 @@ def table(experiment: spec.Experiment) -> str:
         ("superposed, Å", lambda r: r["aligned_deviation"], 2),
         ("unmoved, Å", lambda r: r["base_deviation"], 2),
         ("axis off by, °", _axis_error, 1),
-        ("gain on held-out images, nats", lambda r: _gain(r, "held_out"), 2),
-        ("on training images", lambda r: _gain(r, "training"), 2),
+        ("gain on held-out images, nats", lambda r: r["gains"]["held_out"], 2),
+        ("on training images", lambda r: r["gains"]["training"], 2),
         ("segments", lambda r: r["partition"]["segments_used"], 0),
         ("worst border, residues", _worst_border, 0),
         ("training, s", lambda r: r["seconds"]["training"], 0),
         ("on", lambda r: r["machine"], 0),
     ]
-    paper = bool(experiment.paper)
-    head = ["case", "seeds", *(["the paper"] if paper else []), *(name for name, _, _ in columns)]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for case in experiment.cases:
-        records = [measured[case.name][seed] for seed in sorted(measured.get(case.name, {}), key=int)]
-        cells = [_cell(records, get, digits) for _, get, digits in columns] if records else []
-        cells = cells or ["not run"] + [""] * (len(columns) - 1)
-        said = [_in_paper(experiment.paper.get(case.name, {}))] if paper else []
-        lines.append("| " + " | ".join([case.name, str(len(records) or ""), *said, *cells]) + " |")
-    return "\n".join(lines) + "\n\n" + _provenance(experiment, measured)
+
+
+def _beside_defaults(measured: dict[str, dict[str, Record]], case: str) -> list[Record]:
+    """The records of a case, seed by seed; each with that of the defaults, on the same images, where there is one."""
+    defaults = measured.get("defaults", {}) if case != "defaults" else {}
+    seeds = sorted(measured.get(case, {}), key=int)
+    return [measured[case][seed] | ({"defaults": defaults[seed]} if seed in defaults else {}) for seed in seeds]
 
 
 def _cell(records: Sequence[Record], get: Callable[[Record], Any], digits: int) -> str:
@@ -141,11 +163,6 @@ def _axis_error(record: Record) -> float | None:
     return max((a["axis_error"] for a in moved), default=None)
 
 
-def _gain(record: Record, name: str) -> float | None:
-    value: float | None = record["gains"][name]
-    return value
-
-
 def _unit(measured: dict[str, dict[str, Record]], figure: str) -> str:
     records = [record for seeds in measured.values() for record in seeds.values()]
     return str(_figure(records[0], figure)["unit"]) if records else "Å or °"
@@ -161,16 +178,21 @@ def _spread(values: Sequence[float | None], digits: int) -> str:
     known = [value for value in values if value is not None and math.isfinite(value)]
     failed = f"; failed in {len(values) - len(known)} of {len(values)}" if len(known) < len(values) else ""
     if not known:
-        return "failed" if values else "–"
-    middle, low, high = statistics.median(known), min(known), max(known)
-    if len(known) == 1 or f"{low:.{digits}f}" == f"{high:.{digits}f}":
-        return f"{middle:.{digits}f}{failed}"
-    return f"{middle:.{digits}f} ({low:.{digits}f}–{high:.{digits}f}){failed}"
+        return "failed" if values else NOTHING
+    middle, low, high = (_plain(value, digits) for value in (statistics.median(known), min(known), max(known)))
+    if len(known) == 1 or low == high:
+        return f"{middle}{failed}"
+    return f"{middle} ({low}{' to ' if MINUS in low else '–'}{high}){failed}"
+
+
+def _plain(value: float, digits: int) -> str:
+    """With a minus sign that is one, and none before a zero."""
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", MINUS)
 
 
 def _in_paper(said: dict[str, Any]) -> str:
     parts = [str(said[key]) for key in ("correlation", "words", "time") if key in said]
-    return "; ".join(parts) or "–"
+    return "; ".join(parts) or NOTHING
 
 
 def _provenance(experiment: spec.Experiment, measured: dict[str, dict[str, Record]]) -> str:
