@@ -42,7 +42,7 @@ def rotation_vector_of_halfway(vector: Float[Tensor, "*batch 3"]) -> Float[Tenso
 def rotate(points: Float[Tensor, "*#batch 3"], rotation_vectors: Float[Tensor, "*#batch 3"]) -> Float[Tensor, "*out 3"]:
     """Turn points about the origin by rotation vectors: by the unit quaternion (v, q), p + 2 q v × p + 2 v × (v × p).
 
-    Smooth at angle zero. Coordinate by coordinate, which takes under two thirds of the time of `torch.linalg.cross`.
+    Smooth at angle zero. Written coordinate by coordinate, which is quicker than `torch.linalg.cross` on a processor.
     """
     u, v, w = rotation_vectors.unbind(-1)
     x, y, z = points.unbind(-1)
