@@ -26,7 +26,7 @@ from cryosphere.imaging.kernel import KERNEL_WIDTH
 from cryosphere.imaging.spreading import kernel_transform, spread
 
 MINIMUM_SIGMA_PIXELS = 1.3  # of a grid that a bead is sampled on: its transform is then right to 3·10⁻⁴
-ALIASING = 2.5e-4  # what a Gaussian of that width leaves at the highest frequency of its grid
+ALIASING = 2e-4  # share of a bead's amplitude; gradients, which weigh high frequencies more, are then right to 10⁻³
 REACH = 4.5  # how many sigma a bead reaches; beyond, its density is below 4·10⁻⁵ of the peak
 
 
@@ -54,13 +54,21 @@ def spreading_box(grid: ImageGrid, sigma: float) -> int:
     At a frequency k, in cycles per pixel of it, what belongs to 1 - k is mixed in, as the kernel passes the two. Only
     the image's frequencies are kept, and the Gaussian damps them: at most ALIASING of a bead's amplitude may be wrong.
     """
-    box = grid.box
+    box = _quick_box(grid.box)
     while True:
         kept = np.linspace(0, 0.5, 33) * grid.box / box
         damping = np.exp(-2 * np.pi**2 * (sigma / grid.pixel_size * box / grid.box) ** 2 * kept**2)
         if (damping * np.abs(kernel_transform(1 - kept) / kernel_transform(kept))).max() <= ALIASING:
             return box
+        box = _quick_box(box + 1)
+
+
+def _quick_box(at_least: int) -> int:
+    """The smallest even box whose only prime factors are 2, 3 and 5: measured, 192 takes under half the time of 190."""
+    box = next_fast_len(at_least, real=True)
+    while box % 2:
         box = next_fast_len(box + 1, real=True)
+    return int(box)
 
 
 class ReferenceProjector:
@@ -105,8 +113,7 @@ class SpreadProjector:
         self._cut_factor = oversampling(grid, sigma)
         self._cut_box = grid.box * self._cut_factor
         self._margin = math.ceil(REACH * sigma / grid.pixel_size * self._cut_factor + KERNEL_WIDTH / 2)
-        padded = next_fast_len(self._cut_box + 2 * self._margin, real=True)
-        self._padded_box = padded + padded % 2
+        self._padded_box = _quick_box(self._cut_box + 2 * self._margin)
         self._widen = self._widening(self._plain_box, self._plain_box / grid.box, grid.box).to(device, dtype)
         self._widen_padded = self._widening(self._padded_box, self._cut_factor, self._padded_box).to(device, dtype)
 
