@@ -26,7 +26,7 @@ from cryosphere.imaging.kernel import KERNEL_WIDTH
 from cryosphere.imaging.spreading import kernel_transform, spread
 
 MINIMUM_SIGMA_PIXELS = 1.3  # of a grid that a bead is sampled on: its transform is then right to 3·10⁻⁴
-ALIASING = 2e-4  # share of a bead's amplitude; gradients, which weigh high frequencies more, are then right to 10⁻³
+ALIASING = 1.6e-4  # share of a bead's amplitude; gradients, which weigh high frequencies more, are then right to 10⁻³
 REACH = 4.5  # how many sigma a bead reaches; beyond, its density is below 4·10⁻⁵ of the peak
 
 
