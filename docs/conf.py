@@ -20,6 +20,8 @@ exclude_patterns = ["_build"]
 suppress_warnings: list[str] = []
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 html_title = f"cryosphere {release}"
 
 _SETTINGS = """# Settings

@@ -20,6 +20,7 @@ DOCS = spec.HERE.parent / "docs"
 PAGES = {"reproduction.md": ("cpu", "full"), "learning.md": ("cpu",)}
 ANSWERS = ("encoder", "uphill", "mean of the posterior")  # of refinement.py
 NOTHING = "–"
+NOT_COMPARED = ("superposed, Å", "unmoved, Å", "training, s", "on")
 MINUS = "−"
 POINTS = 10  # of a curve, at most
 Record = dict[str, Any]
@@ -88,13 +89,15 @@ def _filled(text: str, name: str, block: str) -> str:
 def table(experiment: spec.Experiment) -> str:
     """A row per case: medians over seeds with lowest and highest, the paper's figure and the oracle beside ours.
 
-    A column that no record has is left out.
+    A column that no record has is left out; where cases are compared with the defaults, so is what is not compared.
     """
     measured = experiment.measured()
     columns = _columns(measured, experiment.figure)
     rows = {case.name: _beside_defaults(measured, case.name) for case in experiment.cases}
     cells = {name: [_cell(records, get, digits) for _, get, digits in columns] for name, records in rows.items()}
     known = [k for k in range(len(columns)) if not measured or any(row[k] != NOTHING for row in cells.values())]
+    if "defaults" in rows:
+        known = [k for k in known if columns[k][0] not in NOT_COMPARED]
     paper = bool(experiment.paper)
     head = ["case", "seeds", *(["the paper"] if paper else []), *(columns[k][0] for k in known)]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
