@@ -95,16 +95,16 @@ def table(experiment: spec.Experiment) -> str:
     columns = _columns(measured, experiment.figure)
     rows = {case.name: _beside_defaults(measured, case.name) for case in experiment.cases}
     cells = {name: [_cell(records, get, digits) for _, get, digits in columns] for name, records in rows.items()}
-    known = [k for k in range(len(columns)) if not measured or any(row[k] != NOTHING for row in cells.values())]
+    known = [k for k in range(len(columns)) if any(row[k] != NOTHING for row in cells.values())]
     if "defaults" in rows:
         known = [k for k in known if columns[k][0] not in NOT_COMPARED]
-    paper = bool(experiment.paper)
-    head = ["case", "seeds", *(["the paper"] if paper else []), *(columns[k][0] for k in known)]
+    paper = ["the paper"] if experiment.paper else []
+    head = ["case", "seeds", columns[0][0], *paper, *(columns[k][0] for k in known[1:])]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for name, records in rows.items():
         said = [_in_paper(experiment.paper.get(name, {}))] if paper else []
         found = [cells[name][k] for k in known] if records else ["not run"] + [""] * (len(known) - 1)
-        lines.append("| " + " | ".join([name, str(len(records) or ""), *said, *found]) + " |")
+        lines.append("| " + " | ".join([name, str(len(records) or ""), *found[:1], *said, *found[1:]]) + " |")
     return "\n".join(lines) + "\n\n" + _provenance(experiment, measured)
 
 
