@@ -9,13 +9,9 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
-
-import numba
-import numpy as np
-import scipy
-import torch
 
 from cryosphere import __version__
 from cryosphere.errors import ConfigError, InputError, RunError
@@ -38,7 +34,7 @@ def fingerprint(config: SimulationConfig) -> str:
     Raises:
         ConfigError: if a file that the configuration names cannot be read.
     """
-    versions = [__version__, RENDERING, *(module.__version__ for module in (np, scipy, torch, numba))]
+    versions = [__version__, RENDERING, *map(version, ("numpy", "scipy", "torch", "numba"))]
     described = {"config": _with_contents(config.model_dump()), "versions": versions}
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
