@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,7 +116,7 @@ def _write_stack(scene: Scene, camera: Camera, path: Path, noise_sd: float, prog
     sign = np.float32(1.0 if images.contrast == "white" else -1.0)
     writer = StackWriter(path, count=images.count, box=box, pixel_size=images.pixel_size, keep_unfinished=True)
     try:
-        with writer, progress.track(images.count, "simulating images") as advance:
+        with _noticing_signals() as check, writer, progress.track(images.count, "simulating images") as advance:
             if writer.written:
                 log.info("%d of %d images are there already; going on from there", writer.written, images.count)
                 advance(writer.written)
@@ -119,11 +124,41 @@ def _write_stack(scene: Scene, camera: Camera, path: Path, noise_sd: float, prog
                 noise = _noise(rows, box, scene.config.seed)
                 writer.write(sign * camera.take(rows) + np.float32(noise_sd) * noise)
                 advance(len(rows))
+                check()
     except KeyboardInterrupt as interruption:
         if not writer.written:
             raise
         kept = f"{writer.written} of {images.count} images are kept; the same command goes on from there"
         raise KeyboardInterrupt(f"{str(interruption) or 'interrupted'}: {kept}") from interruption
+
+
+@contextmanager
+def _noticing_signals() -> Iterator[Callable[[], None]]:
+    """A function that raises KeyboardInterrupt if Ctrl-C or SIGTERM has come; a second one interrupts at once.
+
+    An exception in the midst of a compiled library can get lost; between batches it cannot.
+    """
+    came: list[int] = []
+
+    def remember(number: int, _frame: FrameType | None) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    def check() -> None:
+        if came:
+            name = signal.Signals(came[0]).name
+            raise KeyboardInterrupt("interrupted" if name == "SIGINT" else f"ended by {name}")
+
+    if threading.current_thread() is not threading.main_thread():  # where signals cannot be caught
+        yield check
+        return
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield check
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _truth(scene: Scene, variance: float, noise_sd: float) -> Truth:
