@@ -35,6 +35,14 @@ class RunError(InputError):
     """A run directory is missing, occupied, damaged, or does not belong to these settings."""
 
 
+class DiskFullError(InputError):
+    """A disk or a quota has no room for what is to be written; what was there before is still whole."""
+
+
+class OccupiedError(InputError):
+    """Another process works where only one may."""
+
+
 class DeviceError(InputError):
     """The requested computing device is not there."""
 

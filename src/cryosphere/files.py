@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from cryosphere.errors import DiskFullError
+
+_FULL = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG") if hasattr(errno, name)}
+_FULL_WORDS = ("No space left on device", "Disk quota exceeded", "requested and")  # the last is NumPy's
 
 
 @contextmanager
@@ -14,15 +20,19 @@ def replacing(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
 
     If the block fails, the temporary file vanishes and what was at `path` stays. `durable` waits until the content is
     on the disk, so that it also outlives a power cut.
+
+    Raises:
+        DiskFullError: if the disk has no room for it.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield temporary
-        if durable:
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-        temporary.replace(path)
+        with saying_where_the_disk_is_full(path):
+            yield temporary
+            if durable:
+                with temporary.open("rb+") as file:
+                    os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -31,3 +41,31 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether a failure to write, of whatever library, means that disk, quota or a limit on files is used up."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _FULL
+    return any(words in str(error) for words in _FULL_WORDS)
+
+
+@contextmanager
+def saying_where_the_disk_is_full(path: Path) -> Iterator[None]:
+    """A full disk met in this block is reported with the name of what was being written.
+
+    Raises:
+        DiskFullError: instead of the library's own error.
+    """
+    try:
+        yield
+    except DiskFullError:
+        raise
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise DiskFullError(
+            f"{path}: the disk or quota is full ({reason}); what was there before is still whole. Make room and give "
+            "the command again (a training goes on with --resume)"
+        ) from error

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
-import socket
-import subprocess
-import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -16,8 +15,10 @@ import pytest
 import torch
 
 from cryosphere.errors import ImageStackError, InputError
+from cryosphere.locking import held
 from cryosphere.particles import cache as cache_module
-from cryosphere.particles.cache import build_cache
+from cryosphere.particles import checked_array
+from cryosphere.particles.cache import CacheFolders, build_cache
 from cryosphere.particles.preprocess import PreprocessSettings, preprocess_batch
 from cryosphere.particles.stacks import ImageStacks
 from cryosphere.particles.star import read_star, write_star
@@ -107,37 +108,118 @@ def test_progress_counts_every_image(stacks, tmp_path):
     assert (reports.total, reports.done) == (9, 9)
 
 
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, MemoryError, ImageStackError])
-def test_an_interrupted_build_leaves_nothing(stacks, tmp_path, monkeypatch, interruption):
+def stop_at(call, error, monkeypatch):
+    """Let the given call for images fail; returns a list of the rows that were read."""
     original, calls = ImageStacks.read, []
 
     def read(self, rows):
         calls.append(rows)
-        if len(calls) == 2:
-            raise interruption
+        if len(calls) == call:
+            raise error
         return original(self, rows)
 
     monkeypatch.setattr(ImageStacks, "read", read)
-    with pytest.raises(interruption):
+    return calls
+
+
+def hidden(folder):
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
+
+
+@pytest.mark.parametrize(("call", "error"), [(1, KeyboardInterrupt), (2, ImageStackError), (2, OSError(28, "full"))])
+def test_a_build_that_has_nothing_to_keep_leaves_nothing(stacks, tmp_path, monkeypatch, call, error):
+    stop_at(call, error, monkeypatch)
+    with pytest.raises((KeyboardInterrupt, InputError)):
         build_cache(stacks.table, stacks, SETTINGS, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_what_a_killed_build_left_is_removed_but_not_what_a_running_one_writes(stacks, tmp_path):
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_an_interrupted_build_goes_on_where_it_stood(stacks, tmp_path, monkeypatch, error):
+    whole = build_cache(stacks.table, stacks, SETTINGS, tmp_path / "whole").path.read_bytes()
+    with monkeypatch.context() as patched, pytest.raises(error, match="4 of 9" if error is KeyboardInterrupt else None):
+        stop_at(2, error, patched)
+        build_cache(stacks.table, stacks, SETTINGS, tmp_path / "cache")
+    assert len(hidden(tmp_path / "cache")) == 1
+    reports, calls = Reports(), stop_at(0, None, monkeypatch)
+    prepared = build_cache(stacks.table, stacks, SETTINGS, tmp_path / "cache", reports)
+    assert sum(map(len, calls)) == 5
+    assert reports.done == 9
+    assert prepared.path.read_bytes() == whole
+    assert not hidden(tmp_path / "cache")
+
+
+def test_what_fits_its_checksum_no_more_is_made_again(stacks, tmp_path, monkeypatch):
+    """As after a power cut, when some of what was written never reached the disk."""
+    whole = build_cache(stacks.table, stacks, SETTINGS, tmp_path / "whole").path.read_bytes()
+    with monkeypatch.context() as patched, pytest.raises(MemoryError):
+        stop_at(3, MemoryError, patched)
+        build_cache(stacks.table, stacks, SETTINGS, tmp_path / "cache")
+    [part] = (tmp_path / "cache").iterdir()
+    content = bytearray(part.read_bytes())
+    content[130] ^= 1  # in row 0, just behind the file's head of 128 bytes
+    part.write_bytes(content)
+    calls = stop_at(0, None, monkeypatch)
+    prepared = build_cache(stacks.table, stacks, SETTINGS, tmp_path / "cache")
+    assert sum(map(len, calls)) == 5  # one of the two batches of four, and the last image
+    assert prepared.path.read_bytes() == whole
+
+
+def test_a_flipped_bit_is_found_when_the_image_is_read_and_mended_at_the_next_start(stacks, tmp_path, monkeypatch):
+    prepared = build_cache(stacks.table, stacks, SETTINGS, tmp_path / "cache")
+    whole = prepared.path.read_bytes()
+    content = bytearray(whole)
+    content[128 + 4 * (12 * 7 * 2 * 2) + 5] ^= 0x10  # in row 4, of 12 by 7 pairs of two bytes each
+    prepared.path.write_bytes(content)
+    fresh = build_cache(stacks.table, stacks, SETTINGS, tmp_path / "cache")  # its length and its head are right
+    fresh.spectra(np.array([8, 3, 5]))
+    with pytest.raises(ImageStackError, match=rf"{prepared.path}: row 4 .* the same command .* again"):
+        fresh.spectra(np.array([2, 4]))
+    calls = stop_at(0, None, monkeypatch)
+    mended = build_cache(stacks.table, stacks, SETTINGS, tmp_path / "cache")
+    assert len(calls) == 1
+    assert mended.path.read_bytes() == whole
+    mended.spectra(slice(None))
+    assert not hidden(tmp_path / "cache")
+
+
+def test_an_image_is_checked_once(stacks, tmp_path, monkeypatch):
+    prepared = build_cache(stacks.table, stacks, SETTINGS, tmp_path / "cache")
+    checked, original = [], checked_array._checksum
+    monkeypatch.setattr(checked_array, "_checksum", lambda row: checked.append(1) or original(row))
+    for rows in (np.array([1, 2]), np.array([2, 3]), slice(0, 4), slice(None), np.array([8])):
+        prepared.spectra(rows)
+    assert len(checked) == 9
+
+
+def test_two_processes_share_the_work(stacks, tmp_path, caplog):
+    """The second waits, and finds what the first has made."""
+    folder = tmp_path / "cache"
+    prepared = build_cache(stacks.table, stacks, SETTINGS, folder)
+    made = prepared.path.rename(tmp_path / "made")
+    lock = prepared.path.with_name(f".{prepared.path.name}.lock")
+    with caplog.at_level("INFO"), ThreadPoolExecutor(1) as pool:
+        with held(lock, "preprocessing"):
+            waiting = pool.submit(build_cache, stacks.table, stacks, SETTINGS, folder)
+            while "waiting for another process: preprocessing, by process" not in caplog.text:
+                time.sleep(0.01)
+            stamp = made.rename(prepared.path).stat().st_mtime_ns
+        waiting.result(timeout=30)
+    assert prepared.path.stat().st_mtime_ns == stamp
+    assert not hidden(folder)
+
+
+def test_what_nobody_went_on_with_for_a_week_is_removed(stacks, tmp_path):
     folder = tmp_path / "cache"
     folder.mkdir()
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    dead, alive, elsewhere = (
-        folder / f".spectra-x.npy.{host}.{process}.part"
-        for host, process in ((socket.gethostname(), ended.pid), (socket.gethostname(), os.getpid()), ("other", 1))
-    )
-    for part in (dead, alive, elsewhere):
+    day = 86400
+    forgotten, recent = folder / ".spectra-x.npy.part", folder / ".lifted-y.npy.part"
+    for part, days in ((forgotten, 8), (recent, 6)):
         part.write_bytes(b"half")
+        os.utime(part, (time.time() - days * day,) * 2)
     build_cache(stacks.table, stacks, SETTINGS, folder)
-    assert not dead.exists()
-    assert alive.exists()
-    assert elsewhere.exists()
+    assert not forgotten.exists()
+    assert recent.exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", None])
@@ -159,10 +241,33 @@ def test_prepared_images_can_be_sent_to_another_process_without_their_data(stack
     prepared = build_cache(stacks.table, stacks, SETTINGS, tmp_path / "cache")
     expected = prepared.spectra(slice(None))
     sent = pickle.dumps(prepared)
-    assert b"_pairs" not in sent
+    assert len(sent) < 10_000  # the table and a name; the file has nine images of 336 bytes, a map would be 3 kB
     torch.testing.assert_close(pickle.loads(sent).spectra(slice(None)), expected)
 
 
 def test_a_table_of_other_length_is_refused(stacks, tmp_path):
     with pytest.raises(ValueError, match="4 particles, but 9 images"):
         build_cache(stacks.table[np.arange(4)], stacks, SETTINGS, tmp_path)
+
+
+def test_where_the_first_folder_cannot_be_written_to_the_second_serves(stacks, tmp_path, monkeypatch, caplog):
+    shared, own = tmp_path / "shared", tmp_path / "own"
+    original = cache_module.is_writable
+    monkeypatch.setattr(cache_module, "is_writable", lambda folder: folder != shared and original(folder))
+    with caplog.at_level("INFO"):
+        prepared = build_cache(stacks.table, stacks, SETTINGS, CacheFolders((shared, own)))
+    assert prepared.path.parent == own
+    assert f"{shared} cannot be written to: caches go to {own}" in caplog.text
+    assert not shared.exists()
+    monkeypatch.setattr(cache_module, "is_writable", lambda folder: False)
+    assert build_cache(stacks.table, stacks, SETTINGS, CacheFolders((shared, own))).path == prepared.path
+    prepared.path.unlink()
+    with pytest.raises(InputError, match="no permission to write"):
+        build_cache(stacks.table, stacks, SETTINGS, CacheFolders((shared, own)))
+
+
+def test_a_complete_cache_in_a_folder_that_cannot_be_written_to_is_used(stacks, tmp_path, monkeypatch):
+    shared = build_cache(stacks.table, stacks, SETTINGS, tmp_path / "shared")
+    monkeypatch.setattr(cache_module, "is_writable", lambda folder: False)
+    found = build_cache(stacks.table, stacks, SETTINGS, CacheFolders((tmp_path / "shared", tmp_path / "own")))
+    assert found.path == shared.path

@@ -35,8 +35,10 @@ from cryosphere.analysis.run import Run
 from cryosphere.analysis.traversal import Clusters, Traversal, cluster, traverse
 from cryosphere.errors import InputError
 from cryosphere.evaluation.page import truth_section
+from cryosphere.files import saying_where_the_disk_is_full
 from cryosphere.progress import SILENT, Progress
 from cryosphere.structures import ModelWriter
+from cryosphere.training.run_lock import results_alone
 
 _LOG = logging.getLogger(__name__)
 _ROWS_PER_BATCH = 100_000  # of motions.csv, formatted at once
@@ -62,7 +64,7 @@ def analyze(
     The folder is built under another name and takes the place of an earlier analysis only when it is complete.
 
     Raises:
-        RunError: if the run directory is missing or damaged.
+        RunError: if the run directory is missing or damaged, or another process analyses or evaluates it.
         InputError: if the settings make no sense.
     """
     settings = settings or AnalysisSettings()
@@ -70,7 +72,7 @@ def analyze(
         raise InputError(f"a traversal needs at least 2 points and clusters cannot be negative, found {settings}")
     run = run if isinstance(run, Run) else Run(run, device=device, progress=progress)
     final = run.directory.analysis
-    with _replacing(final) as folder:
+    with results_alone(run.directory, "analysis"), _replacing(final) as folder:
         _build(run, folder, settings, progress)
     _LOG.info("report: %s", final / "report.html")
     return final
@@ -104,7 +106,8 @@ def _replacing(final: Path) -> Iterator[Path]:
     folder.chmod(0o755)
     earlier = folder.with_name(f"{folder.name}-earlier")
     try:
-        yield folder
+        with saying_where_the_disk_is_full(final):
+            yield folder
         if final.exists():
             final.rename(earlier)
         try:

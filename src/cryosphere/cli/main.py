@@ -29,6 +29,7 @@ from cryosphere.cli.structures import structures
 from cryosphere.cli.terminal import report_error, set_up_logging, show_traceback
 from cryosphere.cli.train import train
 from cryosphere.errors import CryosphereError
+from cryosphere.files import is_disk_full
 from cryosphere.memory import keep_freed_memory
 
 OWN_FAILURE = 1
@@ -36,8 +37,7 @@ WRONG_INPUT = 2
 INTERRUPTED = 130  # what shells report for Ctrl-C
 
 _ENVIRONMENT = {
-    getattr(errno, f"E{name}")
-    for name in ("ACCES", "PERM", "ROFS", "NOENT", "NOTDIR", "ISDIR", "EXIST", "NOSPC", "DQUOT", "NAMETOOLONG")
+    getattr(errno, f"E{name}") for name in ("ACCES", "PERM", "ROFS", "NOENT", "NOTDIR", "ISDIR", "EXIST", "NAMETOOLONG")
 }
 """Failures of reading and writing that lie with files, folders and disks."""
 
@@ -129,11 +129,14 @@ def _interrupt(number: int, _frame: object) -> None:
 def _unforeseen(error: Exception) -> int:
     """Message and exit code for what is no error of ours: a full disk and the like, too little memory, or a fault."""
     traced = show_traceback(error)
+    if is_disk_full(error):  # met by a library that was not told how to say it
+        where = getattr(error, "filename", None) or "a file"
+        report_error(
+            f"{where}: the disk or quota is full ({_first_line(error)}). Make room; a run can then go on with --resume."
+        )
+        return WRONG_INPUT
     if isinstance(error, OSError) and error.errno in _ENVIRONMENT and error.filename is not None:
         report_error(f"{error.filename}: {error.strerror}. A file or folder cannot be read or written there.")
-        return WRONG_INPUT
-    if "No space left on device" in str(error):  # whatever library met it
-        report_error(f"the disk is full ({_first_line(error)}). Make room; a run can then go on with --resume.")
         return WRONG_INPUT
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is torch's, for GPUs
         report_error(f"not enough memory: {_first_line(error)}. A smaller --batch-size or --box needs less.")

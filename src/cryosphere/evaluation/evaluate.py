@@ -14,7 +14,7 @@ import numpy as np
 from cryosphere.errors import InputError
 from cryosphere.evaluation.candidates import find_candidates
 from cryosphere.evaluation.comparison import compare, evenly, take_sample
-from cryosphere.evaluation.domains import domains_of
+from cryosphere.evaluation.domains import Domain, domains_of
 from cryosphere.evaluation.figures import figures_of
 from cryosphere.evaluation.fsc import SMALLEST_BOX, FscResult, FscSettings, fsc_of_run
 from cryosphere.evaluation.matching import require_same_data
@@ -26,6 +26,7 @@ from cryosphere.files import write_text
 from cryosphere.particles.stacks import ImageStacks
 from cryosphere.progress import SILENT, Progress
 from cryosphere.simulation.truth import Truth, load_truth
+from cryosphere.training.run_lock import results_alone
 from cryosphere.training.trained import Latents, TrainedModel
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,13 @@ def evaluate(
     known = load_truth(truth)
     require_same_data(model, known)
     groups = domains_of(known, domains)
+    with results_alone(model.run, "evaluation"):
+        return _evaluate(model, known, groups, counts, progress)
+
+
+def _evaluate(
+    model: TrainedModel, known: Truth, groups: list[Domain], counts: _Counts, progress: Progress
+) -> Evaluation:
     latents = model.encode(progress=progress)
     figures = figures_of(known, groups)
     oracle = _ask_oracle(model, known, counts.oracle_images, progress) if counts.oracle_images else None

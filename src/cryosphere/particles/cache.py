@@ -6,14 +6,13 @@ import errno
 import hashlib
 import json
 import logging
-import os
-import shutil
-import socket
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from tempfile import TemporaryFile
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from cryosphere import fourier
 from cryosphere.errors import ImageStackError, InputError
+from cryosphere.particles.checked_array import CheckedArray, build
 from cryosphere.particles.preprocess import PreprocessSettings, preprocess_batch
 from cryosphere.particles.stacks import ImageStacks
 from cryosphere.particles.table import Integer, ParticleTable
@@ -30,13 +30,16 @@ from cryosphere.progress import SILENT, Progress
 
 log = logging.getLogger(__name__)
 
-_VERSION = 1  # raise it whenever preprocessing gives other values: older caches are then not taken for current ones
+_ABANDONED = 7 * 86400.0  # seconds without a change, after which an unfinished file is taken to be forgotten
+_VERSION = 2  # raise it whenever preprocessing gives other values: older caches are then not taken for current ones
 _PIXELS_PER_BATCH = 1 << 20  # 4 MiB of float32: larger batches fall out of the processor's cache and are slower
 
 
 @dataclass(frozen=True)
 class ParticleImages:
     """n preprocessed images, as half-spectra in a file of float16 (real, imaginary) pairs that is memory-mapped.
+
+    Every image is held to its checksum the first time it is read (`CheckedArray`).
 
     pixel_size: Å, after downsampling to `box` pixels. The images are centred: the table's shifts are already applied.
     """
@@ -51,101 +54,98 @@ class ParticleImages:
 
     def is_complete(self) -> bool:
         """Whether the file is there and whole."""
-        return is_complete_array(self.path, _shape(self))
+        return self._stored.is_complete()
 
     def spectra(self, rows: Integer | slice) -> Complex[Tensor, "n box half"]:
-        """Half-spectra of the given rows, complex64, in that order."""
-        pairs = np.asarray(self._pairs[rows], dtype=np.float32)
-        return torch.view_as_complex(torch.from_numpy(pairs))
+        """Half-spectra of the given rows, complex64, in that order.
+
+        Raises:
+            ImageStackError: if the file is damaged.
+        """
+        return torch.view_as_complex(torch.from_numpy(self._stored.read(rows)).float())
 
     def images(self, rows: Integer | slice) -> Float[Tensor, "n box box"]:
         """The given rows as real images, float32."""
         return fourier.from_spectrum(self.spectra(rows), self.box)
 
     @cached_property
-    def _pairs(self) -> NDArray[np.float16]:
-        return np.asanyarray(np.load(self.path, mmap_mode="r", allow_pickle=False))
+    def _stored(self) -> CheckedArray:
+        return CheckedArray(self.path, _shape(len(self), self.box))
 
-    def __getstate__(self) -> dict[str, object]:
-        """Everything but the memory map: another process opens its own."""
-        return {name: value for name, value in self.__dict__.items() if name != "_pairs"}
+
+@dataclass(frozen=True)
+class CacheFolders:
+    """Where caches may lie, the best place first; the later ones serve where an earlier one cannot be written to.
+
+    features: a file of lifted features made before, under whatever name it was given then.
+    """
+
+    folders: tuple[Path, ...]
+    features: Path | None = None
+
+    def place(self, name: str, shape: tuple[int, ...]) -> CheckedArray:
+        """The complete array of that name wherever it lies, or else where it can be made.
+
+        Raises:
+            InputError: if none of the folders can be written to.
+        """
+        arrays = [CheckedArray(folder / name, shape) for folder in self.folders]
+        for array in arrays:
+            if array.is_complete():
+                return array
+        for array in arrays:
+            if is_writable(array.path.parent):
+                if array is not arrays[0]:
+                    log.info("%s cannot be written to: caches go to %s", self.folders[0], array.path.parent)
+                return array
+        raise InputError(f"no permission to write preprocessed images to {' or '.join(map(str, self.folders))}")
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, which is made itself if it is not there: tried, for no flag tells it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            return True
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return False
 
 
 def build_cache(
     table: ParticleTable,
     stacks: ImageStacks,
     settings: PreprocessSettings,
-    folder: str | Path,
+    folders: str | Path | CacheFolders,
     progress: Progress = SILENT,
 ) -> ParticleImages:
-    """Preprocess all images into a file in `folder`, or open that file if it is already there.
+    """Preprocess all images into a file in one of `folders`, or open that file if it is already there.
 
     The file's name is derived from all that decides its content: which images of which stacks (path, size, time of last
-    change), shifts, pixel size and settings. It is written under another name and renamed when complete.
+    change), shifts, pixel size and settings. It is written under another name and renamed when complete; what a killed
+    process has done of it is kept and not done again.
     table: the particles, row by row those of `stacks`.
     Raises ImageStackError for unusable images, InputError if the disk is too small.
     """
     if len(table) != len(stacks):
         raise ValueError(f"{len(table)} particles, but {len(stacks)} images: the table must be that of the stacks")
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    places = folders if isinstance(folders, CacheFolders) else CacheFolders((Path(folders),))
     box = settings.output_box(stacks.box)
-    path = folder / f"spectra-{_key(table, stacks, settings, box)}.npy"
-    prepared = ParticleImages(table, box, table.pixel_size * stacks.box / box, path)
-    _remove_abandoned(folder)
-    if prepared.is_complete():
-        log.info("%s: preprocessed images found", path)
-    else:
-        _build(prepared, stacks, settings, progress)
+    name = f"spectra-{_key(table, stacks, settings, box)}.npy"
+    stored = places.place(name, _shape(len(table), box))
+    prepared = ParticleImages(table, box, table.pixel_size * stacks.box / box, stored.path)
+    if stored.is_complete():
+        log.info("%s: preprocessed images found", stored.path)
+        return prepared
+    _remove_abandoned(stored.path)
+    tracking = progress.track(len(prepared), "preprocessing images")
+    build(stored, _batches(stacks), lambda rows: _prepare(table, rows, stacks, settings), tracking)
     return prepared
 
 
-def _shape(prepared: ParticleImages) -> tuple[int, int, int, int]:
-    return (len(prepared), prepared.box, prepared.box // 2 + 1, 2)
-
-
-def is_complete_array(path: Path, shape: tuple[int, ...]) -> bool:
-    """Whether a .npy file is there and holds a whole float16 array of that shape; a damaged one is told in the log."""
-    if not path.exists():
-        return False
-    try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-        complete = bool(found.shape == shape and found.dtype == np.float16)
-    except (ValueError, OSError, EOFError):
-        complete = False
-    if not complete:
-        log.warning("%s: is damaged and is made again", path)
-    return complete
-
-
-def _build(prepared: ParticleImages, stacks: ImageStacks, settings: PreprocessSettings, progress: Progress) -> None:
-    shape = _shape(prepared)
-    needed, free = 2 * int(np.prod(shape)), shutil.disk_usage(prepared.path.parent).free
-    if needed > free:
-        raise InputError(
-            f"{prepared.path.parent}: the preprocessed images need {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are "
-            "free. Make room, or choose a smaller box."
-        )
-    temporary = _temporary_name(prepared.path)
-    try:
-        with temporary.open("wb") as file, progress.track(len(prepared), "preprocessing images") as advance:
-            header = {"descr": np.dtype(np.float16).newbyteorder("<").str, "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            start = file.tell()
-            for rows in _batches(stacks):
-                _write_rows(file, start, rows, _prepare(prepared.table, rows, stacks, settings))
-                advance(len(rows))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(prepared.path)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise InputError(
-            f"{prepared.path.parent}: the disk or quota is full; {needed / 1e9:.1f} GB are needed."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+def _shape(count: int, box: int) -> tuple[int, int, int, int]:
+    return (count, box, box // 2 + 1, 2)
 
 
 def _batches(stacks: ImageStacks) -> Iterator[Integer]:
@@ -170,14 +170,6 @@ def _prepare(
     return pairs.numpy().astype("<f2", copy=False)
 
 
-def _write_rows(file: BinaryIO, start: int, rows: Integer, pairs: NDArray[np.float16]) -> None:
-    """Write each row at its place, runs of consecutive rows in one go."""
-    bounds = np.flatnonzero(np.diff(rows) != 1) + 1
-    for run, block in zip(np.split(rows, bounds), np.split(pairs, bounds), strict=True):
-        file.seek(start + int(run[0]) * pairs[0].nbytes)
-        file.write(np.ascontiguousarray(block).data)
-
-
 def _key(table: ParticleTable, stacks: ImageStacks, settings: PreprocessSettings, box: int) -> str:
     """Short hash of all that decides the preprocessed images, and of nothing else (such as the order of the stacks)."""
     files = [(str(f.path.absolute()), f.offset, f.count, f.modified_ns) for f in stacks.files]
@@ -196,26 +188,11 @@ def _key(table: ParticleTable, stacks: ImageStacks, settings: PreprocessSettings
     return digest.hexdigest()[:20]
 
 
-def _temporary_name(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.part")
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Delete what builds on this machine left behind when they were killed; builds still running are left alone."""
-    for part in folder.glob(f".spectra-*.npy.{socket.gethostname()}.*.part"):
-        process = part.name.split(".")[-2]
-        if process.isdigit() and not _is_running(int(process)):
-            log.info("%s: left behind by an interrupted run, removed", part)
-            part.unlink(missing_ok=True)
-
-
-def _is_running(process: int) -> bool:
-    if os.name != "posix":  # elsewhere signal 0 would end the process
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _remove_abandoned(current: Path) -> None:
+    """Delete unfinished files of other images that nobody has gone on with for long; what is begun again stays."""
+    for pattern in (".spectra-*.part", ".lifted-*.part", ".spectra-*.lock", ".lifted-*.lock"):
+        for path in current.parent.glob(pattern):
+            with suppress(OSError):  # another process removes it, or finishes it
+                if current.name not in path.name and time.time() - path.stat().st_mtime > _ABANDONED:
+                    path.unlink()
+                    log.info("%s: left behind by an interrupted run, removed", path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from cryosphere.imaging.ctf import CtfParameters
 from cryosphere.model.batch import Batch
 from cryosphere.particles.cache import ParticleImages
+from cryosphere.particles.checked_array import CheckedArray
 from cryosphere.training.config import Config
 
 Rows = NDArray[np.int64]
@@ -48,11 +48,9 @@ def epoch_order(rows: Rows, seed: int, epoch: int) -> Rows:
 class ParticleLoader:
     """Hands out batches on a device. Poses and CTFs stay there; images come from the cache, one batch ahead."""
 
-    def __init__(self, images: ParticleImages, features: Path | None, device: torch.device) -> None:
+    def __init__(self, images: ParticleImages, features: CheckedArray | None, device: torch.device) -> None:
         self.images = images
-        self.features: NDArray[np.float16] | None = None
-        if features is not None:
-            self.features = np.load(features, mmap_mode="r", allow_pickle=False)
+        self.features = features
         self.device = device
         self.rotations = torch.as_tensor(images.table.rotations, dtype=torch.float32, device=device)
         self.ctf = CtfParameters.from_table(images.table, device)
@@ -65,7 +63,7 @@ class ParticleLoader:
         index = torch.as_tensor(rows, dtype=torch.int64).to(self.device, non_blocking=True)
         features = None
         if self.features is not None:
-            features = torch.from_numpy(self.features[rows]).to(self.device, non_blocking=True).float()
+            features = torch.from_numpy(self.features.read(rows)).to(self.device, non_blocking=True).float()
         spectra = self.images.spectra(rows).to(self.device, non_blocking=True)
         return Batch(index, spectra, self.rotations[index], self.ctf[index], features)
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
 from cryosphere.errors import ConfigError
-from cryosphere.files import replacing
 from cryosphere.fourier import parseval_weights
 from cryosphere.imaging.ctf import CtfParameters, contrast_transfer
 from cryosphere.imaging.formation import particle_spectra
@@ -24,7 +24,8 @@ from cryosphere.imaging.projection import SpreadProjector
 from cryosphere.model.batch import Batch
 from cryosphere.model.lifting import Lifter, LiftingGrid
 from cryosphere.model.losses import spectral_correlation
-from cryosphere.particles.cache import ParticleImages, build_cache, is_complete_array
+from cryosphere.particles.cache import CacheFolders, ParticleImages, build_cache
+from cryosphere.particles.checked_array import CheckedArray, build
 from cryosphere.particles.preprocess import PreprocessSettings, preprocess_batch
 from cryosphere.particles.read import read_particles
 from cryosphere.particles.stacks import ImageStacks
@@ -203,9 +204,9 @@ def decide_contrast(sample: torch.Tensor) -> tuple[str, str]:
     return contrast, why
 
 
-def build_images(inputs: Inputs, cache: Path, progress: Progress = SILENT) -> ParticleImages:
+def build_images(inputs: Inputs, caches: CacheFolders, progress: Progress = SILENT) -> ParticleImages:
     """The preprocessed images, made now or found in the cache."""
-    return build_cache(inputs.table, inputs.stacks, preprocess_settings(inputs.config), cache, progress)
+    return build_cache(inputs.table, inputs.stacks, preprocess_settings(inputs.config), caches, progress)
 
 
 def mean_base_correlation(images: ParticleImages, atomic_model: AtomicModel, sigma: float) -> float:
@@ -224,52 +225,54 @@ def lifted_features(
     atomic_model: AtomicModel,
     config: Config,
     device: torch.device,
+    caches: CacheFolders,
     progress: Progress = SILENT,
-    known: Path | None = None,
-) -> Path:
-    """File of the lifted features of all images, (n, points) float16 .npy, beside the cache of the images.
+) -> CheckedArray:
+    """The lifted features of all images, (n, points) float16, made now or found in the cache.
 
-    known: the file's name where it was made before, with particles and model as they were then, before they were
-        written to the run directory (which may cost the last bit of a number, and so change the name).
+    caches: may name a file that was made before, with particles and model as they were then, before they were written
+        to the run directory (which may cost the last bit of a number, and so change the file's name).
     """
     positions = atomic_model.beads.positions
     assert config.encoder.grid is not None  # completed when the inputs were read
     grid = LiftingGrid.around(positions, config.encoder.grid)
-    path = images.path.with_name(f"lifted-{_features_key(images, atomic_model, config)}.npy")
-    if known is not None and known.parent == images.path.parent:
-        path = known
     shape = (len(images), len(grid.points))
-    if is_complete_array(path, shape):
-        return path
+    known = caches.features
+    if known is not None and (found := CheckedArray(known, shape)).is_complete():
+        return found
+    name = f"lifted-{_features_key(images, atomic_model, config)}.npy" if known is None else known.name
+    array = caches.place(name, shape)
+    if array.is_complete():
+        return array
     projector = SpreadProjector(ImageGrid(images.box, images.pixel_size), config.beads.sigma, device)
     base = torch.as_tensor(positions, dtype=torch.float32, device=device)
     amplitudes = torch.as_tensor(atomic_model.beads.amplitudes, dtype=torch.float32, device=device)
     lifter = Lifter(base, amplitudes, projector, grid, residual=config.encoder.residual)
-    with replacing(path) as temporary:
-        _write_features(temporary, shape, images, lifter, device, progress)
-    return path
+    batches = [np.arange(start, min(start + 256, len(images))) for start in range(0, len(images), 256)]
+    tracking = progress.track(len(images), "placing images in the molecule's frame")
+    build(array, batches, _features_of(images, lifter, device), tracking)
+    return array
 
 
-def _write_features(
-    path: Path, shape: tuple[int, int], images: ParticleImages, lifter: Lifter, device: torch.device, progress: Progress
-) -> None:
-    with path.open("wb") as stream, progress.track(len(images), "placing images in the molecule's frame") as advance:
-        header = {"descr": "<f2", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(stream, header)
-        rotations = torch.as_tensor(images.table.rotations, dtype=torch.float32)
-        ctf = CtfParameters.from_table(images.table)
-        for start in range(0, len(images), 256):
-            rows = np.arange(start, min(start + 256, len(images)))
-            index = torch.from_numpy(rows)
-            batch = Batch(index, images.spectra(rows), rotations[index], ctf[index]).to(device)
-            values = lifter(batch).clamp(-6e4, 6e4)
-            stream.write(values.cpu().numpy().astype("<f2").tobytes())
-            advance(len(rows))
+def _features_of(
+    images: ParticleImages, lifter: Lifter, device: torch.device
+) -> Callable[[NDArray[np.int64]], NDArray[np.float16]]:
+    """A function that gives the features of some of the images."""
+    rotations = torch.as_tensor(images.table.rotations, dtype=torch.float32)
+    ctf = CtfParameters.from_table(images.table)
+
+    def features(rows: NDArray[np.int64]) -> NDArray[np.float16]:
+        index = torch.from_numpy(rows)
+        batch = Batch(index, images.spectra(rows), rotations[index], ctf[index]).to(device)
+        values = lifter(batch).clamp(-6e4, 6e4)
+        return np.asarray(values.cpu().numpy().astype("<f2"))
+
+    return features
 
 
 def _features_key(images: ParticleImages, atomic_model: AtomicModel, config: Config) -> str:
     table, beads = images.table, atomic_model.beads
-    how = f"2 {config.encoder.grid} {config.encoder.residual} {config.beads.sigma}"
+    how = f"3 {config.encoder.grid} {config.encoder.residual} {config.beads.sigma}"
     digest = hashlib.sha256(f"{images.path.stem} {how}".encode())
     optics = [table.optics_column(n) for n in ("voltage_kv", "spherical_aberration_mm", "amplitude_contrast")]
     columns = (

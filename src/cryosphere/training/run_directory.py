@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -92,28 +92,53 @@ class RunDirectory:
         return self.root / "evaluation.json"
 
     @property
-    def cache(self) -> Path:
-        """Folder of preprocessed images: beside the run, so that other runs on the same data find them."""
-        return self.root.absolute().parent / "cryosphere-cache"
+    def cache_folders(self) -> tuple[Path, Path]:
+        """Folders for preprocessed images: beside the run, so that other runs on the same data find them, or inside."""
+        return self.root.absolute().parent / "cryosphere-cache", self.root.absolute() / "cache"
+
+    @property
+    def begun(self) -> Path:
+        """Folder of a new run's first files, all of them, while they take their places."""
+        return self.root / ".begun"
 
     def is_occupied(self) -> bool:
-        """Whether a run, whole or not, already lies here: run.json is the first of its files."""
+        """Whether a run lies here: run.json is the last of its first files, and the first to go."""
         return self.facts_path.exists()
 
     def own_files(self) -> list[Path]:
-        """Everything here that a run would write or replace; run.json, which tells that it is a run, comes last."""
-        inputs = (self.config_path, self.model_path, self.particles_path)
+        """Everything here that a run would write or replace; run.json, which tells that it is a run, comes first."""
+        inputs = (self.facts_path, self.config_path, self.model_path, self.particles_path)
         files = (*inputs, self.metrics_path, self.second_look, self.evaluation)
         folders = (self.checkpoints, self.tensorboard, self.analysis, self.evaluation.with_suffix(""))
-        return [path for path in (*files, *folders, self.facts_path) if path.exists()]
+        return [path for path in (*files, *folders) if path.exists()]
 
-    def remove(self) -> None:
-        """Delete a run; nothing else in the folder."""
-        for path in self.own_files():
+    def remove(self, keep: Collection[Path] = ()) -> None:
+        """Delete a run, and cached images in its folder unless they are to be kept; nothing else in the folder."""
+        inside = self.cache_folders[1]
+        cached = [path for kind in ("spectra", "lifted") for path in inside.glob(f"{kind}-*.npy") if path not in keep]
+        for path in (*self.own_files(), *cached):
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink()
+
+    def tidy(self) -> None:
+        """Clear away what a killed training left half done. Only for who has the run's lock."""
+        for pattern in (".new-*", f".{self.metrics_path.name}.*.part", f".{self.second_look.name}.*.part"):
+            for path in self.root.glob(pattern):
+                _delete(path)
+        for path in self.checkpoints.glob(".step_*.part"):
+            _delete(path)
+        if self.begun.exists():
+            if not self.is_occupied():  # killed while its files took their places: it begins once more
+                self.remove(keep=list(self.cache_folders[1].glob("*")))
+            _delete(self.begun)
+
+    def tidy_results(self) -> None:
+        """Clear away what a killed evaluation left half done. Only for who has the lock of the run's results."""
+        name = self.evaluation.name
+        for path in (*self.root.glob(f".{name}.*.part"), *self.evaluation.with_suffix("").glob(".*.part")):
+            _delete(path)
 
     def require_place(self) -> None:
         """Make sure that a new run can be written here.
@@ -127,7 +152,7 @@ class RunDirectory:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise RunError(f"no permission to write to {folder}: choose another --outdir than {self.root}")
         foreign = [path.name for path in self.own_files()]
-        if foreign and not self.is_occupied():
+        if foreign and not self.is_occupied() and not self.begun.exists():
             raise RunError(
                 f"{self.root} is not a run of cryosphere, but holds {', '.join(foreign)}, which a run would replace: "
                 "choose another --outdir"
@@ -180,6 +205,13 @@ class RunDirectory:
     def write_facts(self, facts: RunFacts) -> None:
         """Write run.json."""
         write_text(self.facts_path, json.dumps(asdict(facts), indent=2) + "\n")
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

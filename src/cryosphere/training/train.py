@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Literal
 
 import numpy as np
@@ -17,6 +19,7 @@ from cryosphere.errors import ConfigError, RunError
 from cryosphere.imaging.grid import ImageGrid
 from cryosphere.memory import keep_freed_memory
 from cryosphere.model.vae import HeterogeneityModel
+from cryosphere.particles.cache import CacheFolders
 from cryosphere.particles.star import write_star
 from cryosphere.particles.table import ParticleTable
 from cryosphere.progress import SILENT, Progress
@@ -28,6 +31,7 @@ from cryosphere.training.config import Config
 from cryosphere.training.data import ParticleLoader
 from cryosphere.training.prepare import Inputs, build_images, lifted_features, mean_base_correlation, read_inputs
 from cryosphere.training.run_directory import RunDirectory, RunFacts, differing_keys, no_empty_folders
+from cryosphere.training.run_lock import results_alone, training_alone
 from cryosphere.training.trainer import Outcome, Trainer
 
 log = logging.getLogger(__name__)
@@ -65,12 +69,14 @@ def train(
     keep_freed_memory()
     run = RunDirectory(Path(outdir).absolute())
     _check_place(run, existing)
-    device = find_device(config.training.device)
-    inputs = read_inputs(with_absolute_paths(config))
-    parts_of(inputs.config, inputs.atomic_model.beads)
-    checkpoint = _checkpoint_to_resume(run, inputs) if existing == "resume" else None
-    with no_empty_folders(run.root, run.cache):
-        trainer = _prepare(run, inputs, existing, device, progress)
+    with no_empty_folders(run.root, *run.cache_folders), training_alone(run):
+        _check_free(run, existing)
+        device = find_device(config.training.device)
+        inputs = read_inputs(with_absolute_paths(config))
+        parts_of(inputs.config, inputs.atomic_model.beads)
+        checkpoint = _checkpoint_to_resume(run, inputs) if existing == "resume" else None
+        with results_alone(run, "replacing the run") if existing == "overwrite" else nullcontext():
+            trainer = _prepare(run, inputs, existing, device, progress)
         if checkpoint is not None:
             trainer.resume(checkpoint)
             if trainer.state.epoch >= trainer.epochs:
@@ -86,8 +92,12 @@ def _check_place(run: RunDirectory, existing: Existing) -> None:
         if not run.is_occupied():
             raise RunError(f"there is no run in {run.root} to go on with; without --resume a new one is begun")
         run.require()
-        return
-    run.require_place()
+    else:
+        run.require_place()
+
+
+def _check_free(run: RunDirectory, existing: Existing) -> None:
+    """Refuse to begin where a run lies, now that no other process can begin one there."""
     if existing == "refuse" and run.is_occupied():
         raise RunError(
             f"{run.root} already holds a run: go on with it by --resume, replace it by --overwrite, "
@@ -110,12 +120,13 @@ def _prepare(
 
     Everything that can be wrong with the images shows here, before the run directory is touched.
     """
-    images = build_images(inputs, run.cache, progress)
+    caches = CacheFolders(run.cache_folders)
+    images = build_images(inputs, caches, progress)
     fabric = Fabric(accelerator="cuda" if device.type == "cuda" else "cpu", devices=1, precision="32-true")
     fabric.launch()
     lifted = None
     if inputs.config.encoder.kind == "lifted":
-        lifted = lifted_features(images, inputs.atomic_model, inputs.config, device, progress)
+        lifted = lifted_features(images, inputs.atomic_model, inputs.config, device, caches, progress)
     grid = ImageGrid(images.box, images.pixel_size)
     model = build_model(inputs.config, inputs.atomic_model.beads, grid, len(images), device)
     base = mean_base_correlation(images, inputs.atomic_model, inputs.config.beads.sigma)
@@ -128,7 +139,7 @@ def _prepare(
             inputs.config.images.contrast,
         )
     if existing != "resume":
-        _begin(run, inputs, _facts(inputs, base, images.path, lifted))
+        _begin(run, inputs, _facts(inputs, base, images.path, lifted.path if lifted else None))
     _describe(inputs, images.box, images.pixel_size, model, base)
     return Trainer(model, ParticleLoader(images, lifted, device), inputs.config, run, fabric)
 
@@ -206,16 +217,21 @@ def _begin(run: RunDirectory, inputs: Inputs, facts: RunFacts) -> None:
     """Write a new run's inputs, and only when all are written put them in the place of an earlier run's files."""
     table = inputs.stacks.located()
     optics = tuple(replace(group, box=inputs.stacks.box) for group in table.optics)
-    run.root.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".new-", dir=run.root) as folder:
-        new = RunDirectory(Path(folder))
+    folder = Path(mkdtemp(prefix=".new-", dir=run.root))
+    try:
+        new = RunDirectory(folder)
         write_model(new.model_path, inputs.atomic_model)
         write_star(new.particles_path, replace(table, optics=optics))
         new.write_config(inputs.config)
         new.write_facts(facts)
-        run.remove()
-        for path in (new.facts_path, new.model_path, new.particles_path, new.config_path):
-            path.replace(run.root / path.name)  # the facts first: they mark the folder as a run
+        folder.rename(run.begun)  # from here on a killed process leaves a beginning that is recognised as such
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    run.remove(keep=[Path(path) for path in (facts.image_cache, facts.feature_cache) if path is not None])
+    for path in (run.model_path, run.particles_path, run.config_path, run.facts_path):
+        (run.begun / path.name).replace(path)  # the facts last: they mark the folder as a run
+    run.begun.rmdir()
 
 
 def _describe(inputs: Inputs, box: int, pixel_size: float, model: HeterogeneityModel, base: float) -> None:

@@ -15,7 +15,7 @@ from cryosphere.errors import RunError
 from cryosphere.fourier import from_spectrum
 from cryosphere.imaging.grid import ImageGrid
 from cryosphere.model.vae import HeterogeneityModel
-from cryosphere.particles.cache import ParticleImages
+from cryosphere.particles.cache import CacheFolders, ParticleImages
 from cryosphere.particles.read import read_particles
 from cryosphere.particles.stacks import ImageStacks
 from cryosphere.particles.table import ParticleTable
@@ -109,13 +109,14 @@ class TrainedModel:
         images = ParticleImages(
             self.table, self.image_grid.box, self.image_grid.pixel_size, Path(self.facts.image_cache)
         )
+        known = self.facts.feature_cache
+        caches = CacheFolders(self.run.cache_folders, None if known is None else Path(known))
         if not images.is_complete():
             inputs = Inputs(self.config, self.table, ImageStacks(self.table), self.atomic_model, {}, ())
-            images = build_images(inputs, self.run.cache, self.progress)
+            images = build_images(inputs, caches, self.progress)
         features = None
         if self.config.encoder.kind == "lifted":
-            known = None if self.facts.feature_cache is None else Path(self.facts.feature_cache)
-            features = lifted_features(images, self.atomic_model, self.config, self.device, self.progress, known)
+            features = lifted_features(images, self.atomic_model, self.config, self.device, caches, self.progress)
         return ParticleLoader(images, features, self.device)
 
     @property

@@ -1,0 +1,285 @@
+"""Arrays on disk whose every row carries a checksum: filled in any order, continued after a kill, checked when read.
+
+The file holds two NumPy arrays, one after the other: the rows, float16, and a CRC-32 of each row (0: not written yet).
+`numpy.load` gives the first, and from an open file, called again, the second. Being in one file they cannot be parted.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import logging
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryosphere.errors import DiskFullError, ImageStackError, InputError
+from cryosphere.files import is_disk_full
+from cryosphere.locking import held
+
+log = logging.getLogger(__name__)
+
+Rows = NDArray[np.int64]
+Values = NDArray[np.float16]
+Checksums = NDArray[np.uint32]
+_AT_ONCE = 1 << 26  # bytes read at a time when rows of an unfinished file are checked
+
+
+@dataclass(frozen=True)
+class CheckedArray:
+    """Rows of `shape[1:]` numbers, float16, memory-mapped; each is held to its checksum when it is first read."""
+
+    path: Path
+    shape: tuple[int, ...]
+
+    def is_complete(self) -> bool:
+        """Whether the file is there with every row in it."""
+        try:
+            if self.path.stat().st_size != _Layout(self.shape).size:
+                return False
+            found = np.load(self.path, mmap_mode="r", allow_pickle=False)
+            as_expected = found.shape == self.shape and found.dtype == np.float16
+            return bool(as_expected and self._stored_checksums().all())
+        except (ValueError, OSError, EOFError):
+            return False
+
+    def read(self, rows: Rows | slice) -> Values:
+        """The given rows, in that order.
+
+        Raises:
+            ImageStackError: if one of them is not what was written. The file is put aside, so that the next start
+                makes again what is damaged, and only that.
+        """
+        values = np.array(self._rows[rows])  # a copy: what is checked is what is used
+        unseen = np.flatnonzero(~self._seen[rows])
+        if len(unseen):
+            expected = self._checksums[rows]
+            for place in unseen.tolist():
+                if _checksum(values[place]) != expected[place]:
+                    self._put_aside(int(np.arange(self.shape[0])[rows][place]))
+            self._seen[rows] = True
+        return values
+
+    def _put_aside(self, row: int) -> None:
+        found = f"{self.path}: row {row} (from 0) is not what was written there: a disk or a copy has failed. "
+        try:
+            self.path.rename(_unfinished(self.path))
+        except FileNotFoundError:
+            pass  # another process met it first
+        except OSError as error:
+            raise ImageStackError(f"{found}Delete this file ({error.strerror}); it is made again.") from error
+        raise ImageStackError(
+            f"{found}Nothing is lost: the same command (train: with --resume) makes the damaged part again."
+        )
+
+    @cached_property
+    def _rows(self) -> Values:
+        return np.asanyarray(np.load(self.path, mmap_mode="r", allow_pickle=False))
+
+    @cached_property
+    def _checksums(self) -> Checksums:
+        return self._stored_checksums()
+
+    @cached_property
+    def _seen(self) -> NDArray[np.bool_]:
+        return np.zeros(self.shape[0], dtype=bool)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Name and shape only: another process opens the file itself."""
+        return {"path": self.path, "shape": self.shape}
+
+    def _stored_checksums(self) -> Checksums:
+        with self.path.open("rb") as file:
+            return _Layout(self.shape).read_checksums(file)
+
+
+def build(
+    array: CheckedArray,
+    batches: Iterable[Rows],
+    values_of: Callable[[Rows], Values],
+    tracking: AbstractContextManager[Callable[[int], None]],
+) -> None:
+    """Fill an array batch by batch under another name, and give it its name when it is complete.
+
+    Rows that a killed process has written are kept if they fit their checksums; a batch that lacks any is made again as
+    a whole, so that it has the same bits. What is left when the work stops in between stays for the next attempt,
+    unless the input is wrong or the disk full. If another process builds the same array, it is waited for.
+
+    Raises:
+        DiskFullError: if there is no room; it is claimed before the work begins.
+    """
+    with held(array.path.with_name(f".{array.path.name}.lock"), "preprocessing", wait=True):
+        if array.is_complete():  # another process has made it meanwhile
+            return
+        if array.path.exists():
+            log.warning("%s: is damaged and is made again", array.path)
+        with _building(array) as builder, tracking as advance:
+            for rows in batches:
+                if builder.missing[rows].any():
+                    builder.write(rows, values_of(rows))
+                advance(len(rows))
+
+
+class _Layout:
+    """Where in the file what lies."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.count = shape[0]
+        self.head = _header(shape, "<f2")
+        self.second_head = _header(shape[:1], "<u4")
+        self.row_bytes = 2 * int(np.prod(shape[1:], dtype=np.int64))
+        self.rows_at = len(self.head)
+        self.second_head_at = self.rows_at + self.count * self.row_bytes
+        self.checksums_at = self.second_head_at + len(self.second_head)
+        self.size = self.checksums_at + 4 * self.count
+
+    def fits(self, file: BinaryIO) -> bool:
+        """Whether the file has this layout."""
+        if os.fstat(file.fileno()).st_size != self.size:
+            return False
+        file.seek(0)
+        first = file.read(len(self.head))
+        file.seek(self.second_head_at)
+        return first == self.head and file.read(len(self.second_head)) == self.second_head
+
+    def read_checksums(self, file: BinaryIO) -> Checksums:
+        file.seek(self.second_head_at)
+        return np.asarray(np.lib.format.read_array(file, allow_pickle=False), dtype=np.uint32)
+
+
+@contextmanager
+def _building(array: CheckedArray) -> Iterator[_Builder]:
+    """An array to write to; afterwards it is complete under its name, or what there is of it is kept for the next."""
+    builder = _Builder(array)
+    try:
+        builder.open()
+        yield builder
+        builder.finish()
+    except BaseException as error:
+        builder.close()
+        full = is_disk_full(error)
+        if full or isinstance(error, InputError) or builder.missing.all():
+            builder.part.unlink(missing_ok=True)
+        elif isinstance(error, KeyboardInterrupt):
+            done, count = int((~builder.missing).sum()), len(builder.missing)
+            kept = f"{done} of {count} images are done and kept: the same command goes on"
+            raise KeyboardInterrupt(f"{str(error) or 'interrupted'}; {kept}") from error
+        if full and not isinstance(error, DiskFullError):
+            raise DiskFullError(
+                f"{array.path}: the disk or quota is full, or a file may not grow so large; "
+                f"{builder.layout.size / 1e9:.3g} GB are needed. Make room, or choose a smaller box."
+            ) from error
+        raise
+
+
+class _Builder:
+    """An unfinished array: which rows are missing, and a way to add some."""
+
+    def __init__(self, array: CheckedArray) -> None:
+        self.array = array
+        self.layout = _Layout(array.shape)
+        self.part = _unfinished(array.path)
+        self.missing = np.ones(array.shape[0], dtype=bool)
+        self._file: Any = None
+
+    def open(self) -> None:
+        """Find what is there already, or claim the room for a new file."""
+        self._file = self.part.open("r+b" if self.part.exists() else "w+b")
+        if self.layout.fits(self._file):
+            self._find_written()
+        else:
+            self._begin()
+
+    def finish(self) -> None:
+        """Give the array its name, once its content is on the disk."""
+        assert not self.missing.any(), "every row is in one of the batches"
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self.part.replace(self.array.path)
+
+    def close(self) -> None:
+        """Leave the file as it is."""
+        if self._file is not None:
+            with suppress(OSError):  # a full disk again, at the attempt to write what is still in memory
+                self._file.close()
+
+    def write(self, rows: Rows, values: Values) -> None:
+        """Put values, (m, …), in their places."""
+        values = np.ascontiguousarray(values, dtype="<f2")
+        layout = self.layout
+        _write_at(self._file, layout.rows_at, rows, values)
+        _write_at(self._file, layout.checksums_at, rows, np.array([_checksum(row) for row in values], dtype="<u4"))
+        self._file.flush()
+        self.missing[rows] = False
+
+    def _begin(self) -> None:
+        """Claim the space, so that a full disk is met before the work and not in the middle of it."""
+        self._file.truncate(0)
+        needed, free = self.layout.size, shutil.disk_usage(self.part.parent).free
+        if needed > free:
+            raise DiskFullError(
+                f"{self.part.parent}: {self.array.path.name} needs {needed / 1e9:.3g} GB, but {free / 1e9:.3g} GB are "
+                "free. Make room, or choose a smaller box."
+            )
+        if hasattr(os, "posix_fallocate"):
+            _reserve(self._file.fileno(), needed)
+        for place, content in ((0, self.layout.head), (self.layout.second_head_at, self.layout.second_head)):
+            self._file.seek(place)
+            self._file.write(content)
+        self._file.truncate(needed)
+        self._file.flush()
+
+    def _find_written(self) -> None:
+        """Rows that are there already and fit their checksums."""
+        stored = self.layout.read_checksums(self._file)
+        size, at_once = self.layout.row_bytes, max(1, _AT_ONCE // self.layout.row_bytes)
+        for start in range(0, len(stored), at_once):
+            piece = stored[start : start + at_once]
+            if not piece.any():
+                continue
+            self._file.seek(self.layout.rows_at + start * size)
+            content = memoryview(self._file.read(len(piece) * size))
+            for place in np.flatnonzero(piece).tolist():
+                fits = _checksum(content[place * size : (place + 1) * size]) == piece[place]
+                self.missing[start + place] = not fits
+        log.info("%s: %d of %d rows were there already", self.array.path, (~self.missing).sum(), len(stored))
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):  # not every filesystem can
+            raise
+
+
+def _write_at(file: BinaryIO, start: int, rows: Rows, values: NDArray[Any]) -> None:
+    """Write each row at its place, runs of consecutive rows in one go."""
+    bounds = np.flatnonzero(np.diff(rows) != 1) + 1
+    for run, block in zip(np.split(rows, bounds), np.split(values, bounds), strict=True):
+        file.seek(start + int(run[0]) * values[0].nbytes)
+        file.write(np.ascontiguousarray(block).data)
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
+
+
+def _checksum(row: Any) -> int:
+    """CRC-32 of a row; never 0, which stands for a row that is not there."""
+    return zlib.crc32(row) or 1
+
+
+def _header(shape: tuple[int, ...], kind: str) -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": kind, "fortran_order": False, "shape": shape})
+    return stream.getvalue()
