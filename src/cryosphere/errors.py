@@ -49,3 +49,15 @@ class DeviceError(InputError):
 
 class NonFiniteLossError(CryosphereError):
     """A term of the loss became infinite or undefined during training."""
+
+
+class ProcessLostError(CryosphereError):
+    """Another process of the same job died, so this one cannot go on."""
+
+
+class FailedElsewhereError(CryosphereError):
+    """Another process of the same job failed and tells the user why; this one ends in silence."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("another process of this job failed, and says why")
+        self.exit_code = exit_code

@@ -9,7 +9,7 @@ import torch
 
 from cryosphere.imaging.ctf import CtfParameters
 from cryosphere.imaging.projection import SpreadProjector
-from cryosphere.model.batch import Batch
+from cryosphere.model.batch import Batch, Share
 from cryosphere.model.decoder import Decoder
 from cryosphere.model.encoders import LiftedEncoder
 from cryosphere.model.segmentation import Part, Segmentation
@@ -55,7 +55,6 @@ def test_gradients_reach_every_parameter_and_are_those_of_finite_differences(bas
     def total() -> torch.Tensor:
         return model(batch, weights, torch.Generator().manual_seed(7)).total
 
-    model.running_correlation.lerp_ = lambda *_: None  # the running mean is not part of the function
     total().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
@@ -119,10 +118,30 @@ def test_the_pivot_changes_what_the_same_decoder_output_means(base, batch, proje
     assert not torch.allclose(moved[0], moved[1])
 
 
-def test_the_running_correlation_follows_training_and_not_evaluation(base, batch, projector) -> None:
+def test_the_running_correlation_moves_only_towards_what_it_is_told(base, batch, projector) -> None:
     model = make(base, batch, projector)
     model.running_correlation.fill_(0.1)
-    model.eval()(batch, Weights(), draw=False)
-    assert model.running_correlation.item() == pytest.approx(0.1)
     model.train()(batch, Weights(), torch.Generator().manual_seed(0))
-    assert model.running_correlation.item() > 0.1
+    assert model.running_correlation.item() == pytest.approx(0.1)  # processes that share a step see other images each
+    model.observe(torch.tensor(0.6))
+    assert model.running_correlation.item() == pytest.approx(0.11)  # a fiftieth of the way
+
+
+@pytest.mark.parametrize("sizes", [(4, 2), (5, 1), (6, 0)])
+def test_shares_of_a_step_make_the_loss_and_the_gradient_of_the_whole(sizes, base, batch, projector) -> None:
+    weights = Weights(kl_latent=1.0, kl_segments=50.0, continuity=0.1, elastic=0.1, clash=0.1)
+    model = make(base, batch, projector, replace(OBJECTIVE, clash_distance=6.0))
+    whole = model(batch, weights, torch.Generator().manual_seed(3)).total
+    wanted = torch.autograd.grad(whole, list(model.parameters()))
+    first, totals = 0, []
+    for count in sizes:
+        held = batch[first : first + count] if count else batch[:1]  # a stand-in, which must count nothing
+        share = Share(first if count else 0, count, sum(sizes), len(sizes))
+        losses = model(replace(held, held=share), weights, torch.Generator().manual_seed(3))
+        assert len(losses.correlations) == count
+        totals.append(losses.total)
+        first += count
+    mean = torch.stack(totals).mean()
+    assert mean.item() == pytest.approx(whole.item(), rel=1e-5)
+    for found, expected in zip(torch.autograd.grad(mean, list(model.parameters())), wanted, strict=True):
+        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-6 * float(expected.abs().max()) + 1e-9)

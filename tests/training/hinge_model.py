@@ -9,6 +9,7 @@ import roma
 import torch
 from torch import Tensor
 
+from cryosphere.distribution import ALONE
 from cryosphere.geometry.motions import RigidMotions
 from cryosphere.imaging.ctf import CtfParameters
 from cryosphere.imaging.grid import ImageGrid
@@ -41,6 +42,8 @@ class KnownDecoder(Decoder):
 
 class Images:
     """Stands for the loader: all images in memory."""
+
+    world = ALONE
 
     def __init__(self, everything: Batch) -> None:
         self.everything = everything

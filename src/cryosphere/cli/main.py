@@ -26,9 +26,9 @@ from cryosphere.cli.options import Flag
 from cryosphere.cli.project import project
 from cryosphere.cli.simulate import simulate
 from cryosphere.cli.structures import structures
-from cryosphere.cli.terminal import report_error, set_up_logging, show_traceback
+from cryosphere.cli.terminal import is_first_of_job, report_error, set_up_logging, show_traceback
 from cryosphere.cli.train import train
-from cryosphere.errors import CryosphereError
+from cryosphere.errors import CryosphereError, FailedElsewhereError, InputError
 from cryosphere.files import is_disk_full
 from cryosphere.memory import keep_freed_memory
 
@@ -51,6 +51,9 @@ _COMMANDS = (
     evaluate,
     bench,
 )  # in the order in which --help lists them
+
+_IN_ONE_PROCESS = {command.__name__ for command in (demo, project, simulate, bench)}
+"""Commands whose work `torchrun` cannot share out."""
 
 _GENERAL = Group("General options", sort_key=1)
 _GENERAL_NAMES = {"--verbose", "--quiet", "--traceback", "--help", "--version"}
@@ -89,6 +92,10 @@ def _launch(
     if traceback:
         os.environ["CRYOSPHERE_TRACEBACK"] = "1"
     set_up_logging("WARNING" if quiet else "DEBUG" if verbose else "INFO")
+    if os.environ.get("WORLD_SIZE", "1") != "1" and tokens and tokens[0] in _IN_ONE_PROCESS:
+        if not is_first_of_job():
+            raise FailedElsewhereError(WRONG_INPUT)
+        raise InputError(f"{tokens[0]} runs in one process: start it without torchrun")
     return app(tokens)
 
 
@@ -97,14 +104,18 @@ def run(arguments: Sequence[str]) -> int:
     try:
         app.meta(list(arguments), print_error=False, exit_on_error=False, result_action="return_value")
     except CycloptsError as error:
-        report_error(_explain(error))
+        if is_first_of_job():  # the others were given the same words
+            report_error(_explain(error))
         return WRONG_INPUT
+    except FailedElsewhereError as error:
+        return error.exit_code
     except CryosphereError as error:
         show_traceback(error)
         report_error(str(error))
         return error.exit_code
     except KeyboardInterrupt as interruption:
-        report_error(str(interruption) or "interrupted")
+        if is_first_of_job():
+            report_error(str(interruption) or "interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone: nothing is left to say

@@ -33,13 +33,21 @@ class ConsoleHandler(logging.Handler):
             self.handleError(record)
 
 
+def is_first_of_job() -> bool:
+    """Whether this process is the one that talks to the user, of those that `torchrun` started (or the only one)."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def set_up_logging(level: str) -> None:
-    """Send log lines of this software at `level` and above, and every library's warnings, to standard error."""
+    """Send log lines of this software at `level` and above, and every library's warnings, to standard error.
+
+    Of the processes of a job only the first one does; the others tell nothing but errors.
+    """
     root = logging.getLogger()
     if not any(isinstance(handler, ConsoleHandler) for handler in root.handlers):
         root.addHandler(ConsoleHandler())
-    root.setLevel("WARNING")
-    logging.getLogger("cryosphere").setLevel(level)
+    root.setLevel("WARNING" if is_first_of_job() else "ERROR")
+    logging.getLogger("cryosphere").setLevel(level if is_first_of_job() else "ERROR")
     logging.captureWarnings(capture=True)
 
 

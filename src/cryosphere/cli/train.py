@@ -55,6 +55,7 @@ def train(
             "--resume goes on with the run in the output folder, --overwrite replaces it: give one of them"
         )
     from cryosphere.cli.progress import terminal_progress
+    from cryosphere.distribution import join
     from cryosphere.training.configure import configure, configure_resumed
     from cryosphere.training.train import train as run_training
 
@@ -70,8 +71,9 @@ def train(
         "device": device,
     }
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    make = configure_resumed(outdir) if resume else configure
-    settings = make(config, overrides=set_ or [], **given)
+    with join().together():
+        make = configure_resumed(outdir) if resume else configure
+        settings = make(config, overrides=set_ or [], **given)
     existing: Literal["refuse", "resume", "overwrite"] = "resume" if resume else "overwrite" if overwrite else "refuse"
     outcome = run_training(settings, outdir, existing=existing, progress=terminal_progress())
     if outcome == "stopped":

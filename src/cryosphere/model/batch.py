@@ -11,6 +11,24 @@ from cryosphere.imaging.ctf import CtfParameters
 
 
 @dataclass(frozen=True)
+class Share:
+    """Which of a step's images one process looks at, where several share them.
+
+    A process whose share is empty is given an image all the same, which counts nothing.
+    """
+
+    first: int  # place of its first image among those of the step
+    count: int  # images that count
+    total: int  # images of the step, on all processes
+    processes: int = 1
+
+    @property
+    def weight(self) -> float:
+        """What a mean over this share counts, so that the mean over processes is the mean over the step's images."""
+        return self.count * self.processes / self.total
+
+
+@dataclass(frozen=True)
 class Batch:
     """n particles: preprocessed images as spectra, with what is known of how they were taken."""
 
@@ -19,11 +37,17 @@ class Batch:
     rotations: Tensor  # (n, 3, 3)
     ctf: CtfParameters
     features: Tensor | None = None  # (n, points) what the lifted encoder looks at; None for other encoders
+    held: Share | None = None  # of a step's images, where several processes share them; None: these are all
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, some: slice) -> Batch:
+    @property
+    def share(self) -> Share:
+        """Which of a step's images these are."""
+        return self.held or Share(0, len(self), len(self))
+
+    def __getitem__(self, some: slice | Tensor) -> Batch:
         """Some of the particles."""
         features = None if self.features is None else self.features[some]
         return Batch(self.rows[some], self.spectra[some], self.rotations[some], self.ctf[some], features)
@@ -37,4 +61,5 @@ class Batch:
             self.rotations.to(device, non_blocking=True),
             self.ctf.to(device),
             features,
+            self.held,
         )

@@ -15,6 +15,9 @@ from cryosphere.structures.neighbours import close_pairs
 class Losses(NamedTuple):
     """Named terms, each a scalar averaged over the batch; `total` is their weighted sum, the one to minimise.
 
+    Where several processes share a step's images the terms are averages over a process's own, and the mean of all
+    processes' totals is to be minimised.
+
     A named tuple, since lightning-fabric walks through a model's outputs and takes no frozen dataclass.
     """
 

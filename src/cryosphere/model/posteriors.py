@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cryosphere.model.batch import Share
+
 
 @dataclass(frozen=True)
 class Gaussian:
@@ -25,6 +27,12 @@ class Gaussian:
         """One reparametrised draw: mean + sd · ε, with ε from the generator."""
         noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype)
         return self.mean + self.sd * noise
+
+    def sample_share(self, generator: torch.Generator | None, share: Share) -> Tensor:
+        """The same draw for a share of the rows as `sample` makes for all of them together."""
+        shape = (share.total, *self.mean.shape[1:])
+        noise = torch.randn(shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype)
+        return self.mean + self.sd * noise[share.first : share.first + len(self.mean)]
 
 
 def kl_divergence(

@@ -15,7 +15,7 @@ from cryosphere.imaging.ctf import contrast_transfer
 from cryosphere.imaging.formation import particle_spectra
 from cryosphere.imaging.projection import Projector
 from cryosphere.model import losses
-from cryosphere.model.batch import Batch
+from cryosphere.model.batch import Batch, Share
 from cryosphere.model.comparing import in_pieces
 from cryosphere.model.decoder import Decoder
 from cryosphere.model.deformation import choose_deform, segment_centres
@@ -173,48 +173,57 @@ class HeterogeneityModel(nn.Module):
         """By how much the correlation changes where the Gaussian log-likelihood changes by one."""
         return losses.calibrated_kl_weight(self.running_correlation, self.independent_pixels(keep))
 
+    @torch.no_grad()
+    def observe(self, correlation: Tensor) -> None:
+        """Let the running mean, which the divergence's weight rests on, follow a training step's mean correlation."""
+        self.running_correlation.lerp_(correlation, 0.02)
+
     def forward(
-        self, batch: Batch, weights: Weights, generator: torch.Generator | None = None, *, draw: bool = True
+        self,
+        batch: Batch,
+        weights: Weights,
+        generator: torch.Generator | None = None,
+        *,
+        draw: bool = True,
     ) -> Losses:
-        """Losses of a batch. With `draw`, latents and segmentation are drawn from their posteriors (training)."""
+        """Losses of a batch. With `draw`, latents and segmentation are drawn from their posteriors (training).
+
+        Where the batch is one process's share of a step's images, the draws are those of all images together, and the
+        mean of all processes' totals is the total of all images.
+        """
         posterior = self.inference(batch)
-        z = posterior.sample(generator) if draw else posterior.mean
+        z = posterior.sample_share(generator, batch.share) if draw else posterior.mean
         membership = self.segmentation(generator, draw=draw)
         positions, _ = self.structures(z, membership)
         keep = self._coarse_filter(weights.resolution)
         correlations = self.explain(positions, batch, keep)
-        if self.training:
-            self.running_correlation.lerp_(correlations.detach().mean(), 0.02)
-        return self._losses(posterior, positions, correlations, weights, self.kl_weight(keep))
+        terms = self._terms(posterior, positions, correlations, weights)
+        total = self._total(terms, weights, self.kl_weight(keep), batch.share)
+        return terms._replace(total=total, correlations=correlations[: batch.share.count])
 
     def _coarse_filter(self, resolution: float | None) -> Tensor | None:
         grid = self.projector.grid
         return None if resolution is None else low_pass(grid.box, grid.pixel_size, resolution, self.positions.device)
 
-    def _losses(
-        self,
-        posterior: Gaussian,
-        positions: Tensor,
-        correlations: Tensor,
-        weights: Weights,
-        kl_weight: Tensor | float,
-    ) -> Losses:
+    def _terms(self, posterior: Gaussian, positions: Tensor, correlations: Tensor, weights: Weights) -> Losses:
+        """Every term by itself; those of weight 0 are not computed, and the total is not yet."""
         nothing = positions.new_zeros(())
-        correlation = correlations.mean()
-        kl_latent = kl_divergence(posterior).sum(-1).mean()
-        kl_segments = self.segmentation.kl()
-        stretch = losses.continuity(positions, self.positions, self.bonded) if weights.continuity else nothing
-        springs = losses.elastic(positions, self.positions, self.springs) if weights.elastic else nothing
-        depth = losses.clash(positions, self.bonded, self.objective.clash_distance) if weights.clash else nothing
-        nats = weights.kl_latent * kl_latent + weights.kl_segments * kl_segments / self.objective.particles
-        restraints = weights.continuity * stretch + weights.clash * depth + weights.elastic * springs
         return Losses(
-            correlation=correlation,
-            kl_latent=kl_latent,
-            kl_segments=kl_segments,
-            continuity=stretch,
-            clash=depth,
-            elastic=springs,
-            total=-correlation + kl_weight * nats + restraints,
+            correlation=correlations.mean(),
+            kl_latent=kl_divergence(posterior).sum(-1).mean(),
+            kl_segments=self.segmentation.kl(),
+            continuity=losses.continuity(positions, self.positions, self.bonded) if weights.continuity else nothing,
+            clash=losses.clash(positions, self.bonded, self.objective.clash_distance) if weights.clash else nothing,
+            elastic=losses.elastic(positions, self.positions, self.springs) if weights.elastic else nothing,
+            total=nothing,
             correlations=correlations,
         )
+
+    def _total(self, terms: Losses, weights: Weights, kl_weight: Tensor | float, share: Share) -> Tensor:
+        """The weighted sum: means over images count as the share does, what is of the whole data set counts in full."""
+        restraints = (
+            weights.continuity * terms.continuity + weights.clash * terms.clash + weights.elastic * terms.elastic
+        )
+        of_images = -terms.correlation + kl_weight * weights.kl_latent * terms.kl_latent + restraints
+        of_data_set = kl_weight * weights.kl_segments * terms.kl_segments / self.objective.particles
+        return share.weight * of_images + of_data_set

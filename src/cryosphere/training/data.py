@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cryosphere.distribution import ALONE, World
 from cryosphere.imaging.ctf import CtfParameters
-from cryosphere.model.batch import Batch
+from cryosphere.model.batch import Batch, Share
 from cryosphere.particles.cache import ParticleImages
 from cryosphere.particles.checked_array import CheckedArray
 from cryosphere.training.config import Config
@@ -46,10 +47,16 @@ def epoch_order(rows: Rows, seed: int, epoch: int) -> Rows:
 
 
 class ParticleLoader:
-    """Hands out batches on a device. Poses and CTFs stay there; images come from the cache, one batch ahead."""
+    """Hands out batches on a device. Poses and CTFs stay there; images come from the cache, one batch ahead.
 
-    def __init__(self, images: ParticleImages, features: CheckedArray | None, device: torch.device) -> None:
+    Where several processes share the work, `world` are these.
+    """
+
+    def __init__(
+        self, images: ParticleImages, features: CheckedArray | None, device: torch.device, *, world: World = ALONE
+    ) -> None:
         self.images = images
+        self.world = world
         self.features = features
         self.device = device
         self.rotations = torch.as_tensor(images.table.rotations, dtype=torch.float32, device=device)
@@ -69,7 +76,23 @@ class ParticleLoader:
 
     def batches(self, rows: Rows, size: int) -> Iterator[Batch]:
         """All the given particles, in order, `size` at a time; the last batch is as small as it must be."""
-        pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
+        return self._ahead(in_pieces(rows, size))
+
+    def shares(self, rows: Rows, size: int) -> Iterator[Batch]:
+        """This process's share of every step, where `size` of the given particles at a time make a step.
+
+        All processes take part in every step: one whose share is empty gets the step's first image, not to be counted.
+        """
+        held, shares = [], []
+        for step in in_pieces(rows, size):
+            own = self.world.piece(len(step))
+            count = own.stop - own.start
+            held.append(step[own] if count else step[:1])
+            shares.append(Share(own.start if count else 0, count, len(step), self.world.size))
+        return (replace(batch, held=share) for batch, share in zip(self._ahead(held), shares, strict=True))
+
+    def _ahead(self, pieces: Sequence[Rows]) -> Iterator[Batch]:
+        """The particles of piece after piece; the next one is read while the consumer has the last."""
         if not pieces:
             return
         with ThreadPoolExecutor(max_workers=1) as pool:
@@ -79,3 +102,8 @@ class ParticleLoader:
                 if following is not None:
                     waiting = pool.submit(self.batch, following)
                 yield current
+
+
+def in_pieces(rows: Rows, size: int) -> list[Rows]:
+    """The rows in order, `size` at a time; the last piece is as small as it must be."""
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from cryosphere.distribution import ALONE, World
 from cryosphere.files import write_text
+from cryosphere.model.batch import Share
 from cryosphere.model.losses import Losses
 
 
@@ -22,35 +25,38 @@ class Failure:
 
     step: int
     terms: tuple[str, ...]
-    images: tuple[int, ...]  # positions in the batch of images whose correlation is not finite; empty if none is
+    images: tuple[int, ...]  # positions in the step of images whose correlation is not finite; empty if none is
 
 
 class EpochAverages:
     """Sums of the loss terms over the images of an epoch, and the first step at which one was not finite.
 
-    The norm of the gradient counts as a term. Nothing here waits for the device until `averages` or `first_failure` is
-    asked for.
+    The norm of the gradient counts as a term. Nothing here waits for the device, or for other processes, until
+    `averages`, `first_failure` or `state` is asked for, which all processes do together.
     """
 
     TERMS = ("correlation", "kl_latent", "kl_segments", "continuity", "clash", "elastic", "total", "gradient_norm")
+    _OF_IMAGES = ("correlation", "kl_latent", "continuity", "clash", "elastic")  # means over a process's own images
 
-    def __init__(self, batch_size: int, device: torch.device) -> None:
-        self.sums = torch.zeros(len(self.TERMS), dtype=torch.float64, device=device)
-        self.images = 0
+    def __init__(self, batch_size: int, device: torch.device, world: World = ALONE) -> None:
+        self.world = world
+        self.sums = torch.zeros(len(self.TERMS), dtype=torch.float64, device=device)  # of this process
+        self.images = 0  # of all processes
+        self._of_images = torch.tensor([name in self._OF_IMAGES for name in self.TERMS], device=device)
         self._failed_step = torch.full((), -1, dtype=torch.int64, device=device)
         self._failed_terms = torch.zeros(len(self.TERMS), dtype=torch.bool, device=device)
         self._failed_images = torch.zeros(batch_size, dtype=torch.bool, device=device)
 
-    def add(self, losses: Losses, gradient_norm: Tensor, step: int) -> None:
-        """Count the terms of a batch."""
+    def add(self, losses: Losses, gradient_norm: Tensor, step: int, share: Share) -> None:
+        """Count the terms of this process's share of a step."""
         terms = {**losses.terms(), "gradient_norm": gradient_norm}
         values = torch.stack([terms[name].detach() for name in self.TERMS])
-        count = len(losses.correlations)
-        self.sums += count * values
-        self.images += count
+        # what is the same for all images is summed on every process, and then over the processes
+        self.sums += torch.where(self._of_images, share.count * values, share.total / share.processes * values)
+        self.images += share.total
         bad = ~torch.isfinite(values)
         bad_images = torch.zeros_like(self._failed_images)
-        bad_images[:count] = ~torch.isfinite(losses.correlations.detach())
+        bad_images[share.first : share.first + share.count] = ~torch.isfinite(losses.correlations.detach())
         first = bad.any() & (self._failed_step < 0)
         self._failed_terms = torch.where(first, bad, self._failed_terms)
         self._failed_images = torch.where(first, bad_images, self._failed_images)
@@ -58,24 +64,30 @@ class EpochAverages:
 
     def averages(self) -> dict[str, float]:
         """Mean of every term over the images counted."""
-        means = (self.sums / max(self.images, 1)).tolist()
+        means = (self.world.sum(self.sums) / max(self.images, 1)).tolist()
         return dict(zip(self.TERMS, means, strict=True))
 
     def first_failure(self) -> Failure | None:
-        """Where something was first not finite; None where all was."""
-        step = int(self._failed_step)
-        if step < 0:
+        """Where something was first not finite, on any process; None where all was."""
+        own = int(self._failed_step)
+        if not self.world.agree(on=own >= 0):
             return None
-        terms = tuple(name for name, bad in zip(self.TERMS, self._failed_terms.tolist(), strict=True) if bad)
-        return Failure(step, terms, tuple(self._failed_images.nonzero()[:, 0].tolist()))
+        steps = self.world.gather(np.array([own]))
+        step = int(steps[steps >= 0].min())
+        terms, images = (
+            np.flatnonzero(self.world.gather((failed & (own == step))[None].cpu().numpy()).any(axis=0)).tolist()
+            for failed in (self._failed_terms, self._failed_images)
+        )
+        return Failure(step, tuple(self.TERMS[k] for k in terms), tuple(images))
 
     def state(self) -> dict[str, Any]:
-        """Plain numbers to store in a checkpoint."""
-        return {"sums": self.sums.tolist(), "images": self.images}
+        """Plain numbers to store in a checkpoint, of all processes together."""
+        return {"sums": self.world.sum(self.sums).tolist(), "images": self.images}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Put stored numbers back."""
-        self.sums.copy_(torch.tensor(state["sums"], dtype=torch.float64))
+        """Put stored numbers back, on whatever number of processes: the first one holds what was summed before."""
+        if self.world.is_first:
+            self.sums.copy_(torch.tensor(state["sums"], dtype=torch.float64))
         self.images = int(state["images"])
 
 

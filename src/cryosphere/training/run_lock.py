@@ -38,6 +38,9 @@ def results_alone(run: RunDirectory, doing: str) -> Iterator[None]:
     Raises:
         RunError: if another process does.
     """
+    if not _is_first_of_its_job():
+        yield
+        return
     with _alone(run, RESULTS, doing, "wait until it ends, or end it"):
         run.tidy_results()
         yield

@@ -27,7 +27,7 @@ from cryosphere.model.batch import Batch
 from cryosphere.model.vae import HeterogeneityModel
 from cryosphere.progress import SILENT, Progress
 from cryosphere.training.data import ParticleLoader, Rows
-from cryosphere.training.latent_posterior import LatentPosterior
+from cryosphere.training.latent_posterior import LatentPosterior, posteriors
 
 log = logging.getLogger(__name__)
 
@@ -85,26 +85,27 @@ def look_again(
     """Compare images with conformations from all over the data set, and mend the encoder's answers where it errs.
 
     First FIRST images. If WORTH_IT of them were wrong, then all that the encoder's answers explain no better than the
-    best explained of these; others are taken for right. None if `stop` said so in between.
+    best explained of these; others are taken for right. None if `stop` said so in between. The loader's processes share
+    the images; each finds out the same.
     """
     scene = _Scene(model, loader, batch_size, stop)
     everything = np.arange(len(loader))
     first = np.unique(np.linspace(0, len(loader) - 1, min(FIRST, len(loader))).astype(np.int64))
     answers = scene.correlations(first, progress)
-    if stop():
+    if scene.is_stopped():
         return None
     rows, starts = scene.mistaken(first, answers, progress)
     looked_at = len(first)
     others = np.setdiff1d(everything, first)
-    if len(others) and len(rows) >= max(WORTH_IT * len(first), 1) and not stop():
+    if len(others) and len(rows) >= max(WORTH_IT * len(first), 1) and not scene.is_stopped():
         highest = answers[np.isin(first, rows)].max()
         answers = scene.correlations(others, progress)
         doubtful = np.flatnonzero(answers <= highest)
-        if len(doubtful) and not stop():
+        if len(doubtful) and not scene.is_stopped():
             found, more = scene.mistaken(others[doubtful], answers[doubtful], progress)
             rows, starts = np.concatenate([rows, found]), torch.cat([starts, more])
             looked_at += len(doubtful)
-    if stop():
+    if scene.is_stopped():
         return None
     order = np.argsort(rows, kind="stable")
     rows, starts = rows[order], starts[torch.from_numpy(order)]
@@ -123,37 +124,42 @@ class _Scene:
         self.stop = stop
         self.model = model
         self.loader = loader
+        self.world = loader.world
         self.batch_size = batch_size
         some = np.unique(np.linspace(0, len(loader) - 1, min(CLUSTERED, len(loader))).astype(np.int64))
         with torch.no_grad():
             self.posterior = LatentPosterior(model, loader)
-            posteriors = [model.inference(batch) for batch in loader.batches(some, batch_size)]
-            known = torch.cat([posterior.mean for posterior in posteriors]).cpu().numpy()
-            self.usual_sd = torch.cat([p.sd for p in posteriors]).median(dim=0).values.cpu().numpy()
-            count = min(CONFORMATIONS, len(np.unique(known, axis=0)))
-            centres = KMeans(count, n_init=1, random_state=0).fit(known).cluster_centers_
+            known, spreads = posteriors(model, loader, some, batch_size)
+            self.usual_sd = torch.from_numpy(spreads).median(dim=0).values.numpy()
+            centres = self.world.from_first(lambda: _centres(known))
             self.latents = torch.as_tensor(centres, dtype=torch.float32, device=model.positions.device)
             self.structures = self.posterior.structures(self.latents)
+
+    def is_stopped(self) -> bool:
+        """Whether any process was told to stop."""
+        return self.world.agree(on=self.stop())
 
     @torch.no_grad()
     def correlations(self, rows: Rows, progress: Progress) -> NDArray[np.float32]:
         """Of images with what the encoder's answers predict, (n,); fewer if `stop` said so."""
-        found = []
-        with progress.track(len(rows), "judging the encoder's answers") as advance:
-            for batch in self.loader.batches(rows, self.batch_size):
+        found = [torch.zeros(0)]
+        own = rows[self.world.piece(len(rows))]
+        with progress.track(len(own), "judging the encoder's answers") as advance:
+            for batch in self.loader.batches(own, self.batch_size):
                 found.append(self.posterior.correlations(self.model.inference(batch).mean, batch).cpu())
                 advance(len(batch))
                 if self.stop():
                     break
-        return np.asarray(torch.cat(found).numpy())
+        return self.world.gather(torch.cat(found).numpy())
 
     @torch.no_grad()
     def mistaken(self, rows: Rows, answers: NDArray[np.float32], progress: Progress) -> tuple[Rows, Tensor]:
         """Images that another conformation explains better than the encoder's `answers`, and its latent."""
-        needed = torch.from_numpy(answers) + MARGIN * self.posterior.per_nat
-        found, starts, done = [], [], 0
-        with progress.track(len(rows), "comparing images with other conformations") as advance:
-            for batch in self.loader.batches(rows, self.batch_size):
+        piece = self.world.piece(len(rows))
+        needed = torch.from_numpy(answers[piece]) + MARGIN * self.posterior.per_nat
+        found, starts, done = [np.zeros(0, dtype=np.int64)], [self.latents[:0]], 0
+        with progress.track(len(needed), "comparing images with other conformations") as advance:
+            for batch in self.loader.batches(rows[piece], self.batch_size):
                 best, which = self._of_conformations(batch).max(dim=1)
                 wrong = best > needed[done : done + len(batch)].to(best.device)
                 found.append(batch.rows[wrong].cpu().numpy())
@@ -162,9 +168,16 @@ class _Scene:
                 advance(len(batch))
                 if self.stop():
                     break
-        return np.concatenate(found), torch.cat(starts)
+        of_all = self.world.gather(torch.cat(starts).cpu().numpy())
+        return self.world.gather(np.concatenate(found)), torch.as_tensor(of_all, device=self.latents.device)
 
     def _of_conformations(self, batch: Batch) -> Tensor:
         """Correlation of every image with every conformation, (n, conformations)."""
         shown = [self.model.explain(s.expand(len(batch), -1, -1), batch) for s in self.structures]
         return torch.stack(shown, dim=1)
+
+
+def _centres(known: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Latents that stand for all those known, (conformations, latent)."""
+    count = min(CONFORMATIONS, len(np.unique(known, axis=0)))
+    return np.asarray(KMeans(count, n_init=1, random_state=0).fit(known).cluster_centers_, dtype=np.float32)

@@ -5,21 +5,27 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
+from inspect import signature
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.strategies.ddp import DDPStrategy
+from torch.nn.parallel import DistributedDataParallel
 
-from cryosphere.errors import ConfigError, RunError
+from cryosphere.distribution import World, join
+from cryosphere.errors import ConfigError, ProcessLostError, RunError
 from cryosphere.imaging.grid import ImageGrid
 from cryosphere.memory import keep_freed_memory
 from cryosphere.model.vae import HeterogeneityModel
-from cryosphere.particles.cache import CacheFolders
+from cryosphere.particles.cache import CacheFolders, ParticleImages
 from cryosphere.particles.star import write_star
 from cryosphere.particles.table import ParticleTable
 from cryosphere.progress import SILENT, Progress
@@ -35,6 +41,11 @@ from cryosphere.training.run_lock import results_alone, training_alone
 from cryosphere.training.trainer import Outcome, Trainer
 
 log = logging.getLogger(__name__)
+
+_BUFFERS = "forward_sync_buffers"  # torch 2.13's name
+if _BUFFERS not in signature(DistributedDataParallel).parameters:
+    _BUFFERS = "broadcast_buffers"
+_NO_BUFFERS_SENT: dict[str, Any] = {_BUFFERS: False}  # every process keeps them equal itself
 
 Existing = Literal["refuse", "resume", "overwrite"]
 _WHY_NOT_LONGER = (
@@ -67,23 +78,40 @@ def train(
             replaced is still there.
     """
     keep_freed_memory()
+    world = join()
     run = RunDirectory(Path(outdir).absolute())
-    _check_place(run, existing)
-    with no_empty_folders(run.root, *run.cache_folders), training_alone(run):
-        _check_free(run, existing)
-        device = find_device(config.training.device)
-        inputs = read_inputs(with_absolute_paths(config))
-        parts_of(inputs.config, inputs.atomic_model.beads)
-        checkpoint = _checkpoint_to_resume(run, inputs) if existing == "resume" else None
-        with results_alone(run, "replacing the run") if existing == "overwrite" else nullcontext():
-            trainer = _prepare(run, inputs, existing, device, progress)
+    with no_empty_folders(run.root, *run.cache_folders), ExitStack() as locks:
+        with world.together():
+            _check_place(run, existing)
+            locks.enter_context(training_alone(run))
+            _check_free(run, existing)
+            device = find_device(config.training.device)
+            inputs = read_inputs(with_absolute_paths(config))
+            parts_of(inputs.config, inputs.atomic_model.beads)
+        find = partial(_checkpoint_to_resume, run, inputs)
+        checkpoint = world.from_first(find) if existing == "resume" else None
+        with ExitStack() as results:
+            with world.together():
+                if existing == "overwrite":
+                    results.enter_context(results_alone(run, "replacing the run"))
+            trainer = _prepare(run, inputs, existing, device, world, progress)
         if checkpoint is not None:
             trainer.resume(checkpoint)
             if trainer.state.epoch >= trainer.epochs:
                 log.info("%s is finished: all %d epochs are done", run.root, trainer.state.epoch)
             else:
                 log.info("going on from %s (step %d)", checkpoint.path, trainer.state.step)
+        return _fit(trainer, progress)
+
+
+def _fit(trainer: Trainer, progress: Progress) -> Outcome:
+    try:
         return trainer.fit(progress)
+    except ProcessLostError as error:
+        raise ProcessLostError(
+            f"{error}. What was learned up to the last checkpoint in {trainer.run.checkpoints} is kept: go on with "
+            "--resume, on any number of processes"
+        ) from error
 
 
 def _check_place(run: RunDirectory, existing: Existing) -> None:
@@ -114,23 +142,56 @@ def _checkpoint_to_resume(run: RunDirectory, inputs: Inputs) -> checkpoints.Chec
 
 
 def _prepare(
-    run: RunDirectory, inputs: Inputs, existing: Existing, device: torch.device, progress: Progress
+    run: RunDirectory, inputs: Inputs, existing: Existing, device: torch.device, world: World, progress: Progress
 ) -> Trainer:
     """Preprocess the images, build the model, and write a new run's inputs; an old run goes only when all that is done.
 
     Everything that can be wrong with the images shows here, before the run directory is touched.
     """
     caches = CacheFolders(run.cache_folders)
-    images = build_images(inputs, caches, progress)
-    fabric = Fabric(accelerator="cuda" if device.type == "cuda" else "cpu", devices=1, precision="32-true")
-    fabric.launch()
+    with world.first_ahead():
+        images = build_images(inputs, caches, progress)
     lifted = None
     if inputs.config.encoder.kind == "lifted":
-        lifted = lifted_features(images, inputs.atomic_model, inputs.config, device, caches, progress)
-    grid = ImageGrid(images.box, images.pixel_size)
-    model = build_model(inputs.config, inputs.atomic_model.beads, grid, len(images), device)
+        with world.first_ahead():
+            lifted = lifted_features(images, inputs.atomic_model, inputs.config, device, caches, progress)
+    with world.together():
+        grid = ImageGrid(images.box, images.pixel_size)
+        model = build_model(inputs.config, inputs.atomic_model.beads, grid, len(images), device)
+        base = _base_correlation(inputs, images)
+        model.running_correlation.fill_(max(base, 0.01))
+        if existing != "resume" and world.is_first:
+            _begin(run, inputs, _facts(inputs, base, images.path, lifted.path if lifted else None))
+        _describe(inputs, images.box, images.pixel_size, model, base)
+        loader = ParticleLoader(images, lifted, device, world=world)
+    return Trainer(model, loader, inputs.config, run, _launched(device, world))
+
+
+def _launched(device: torch.device, world: World) -> Fabric:
+    kind = "cuda" if device.type == "cuda" else "cpu"
+    if world.size == 1:
+        fabric = Fabric(accelerator=kind, devices=1, precision="32-true")
+        if device.type == "cuda" and (count := torch.cuda.device_count()) > 1:
+            log.info(
+                "this machine has %d GPUs, of which one is used; all are with: torchrun --nproc-per-node %d "
+                "--no-python cryosphere train …",
+                *(count, count),
+            )
+    else:
+        fabric = Fabric(
+            accelerator=kind,
+            devices=world.local_size,
+            num_nodes=world.size // world.local_size,
+            strategy=DDPStrategy(gradient_as_bucket_view=True, **_NO_BUFFERS_SENT),
+            plugins=[TorchElasticEnvironment()],
+            precision="32-true",
+        )
+    fabric.launch()
+    return fabric
+
+
+def _base_correlation(inputs: Inputs, images: ParticleImages) -> float:
     base = mean_base_correlation(images, inputs.atomic_model, inputs.config.beads.sigma)
-    model.running_correlation.fill_(max(base, 0.01))
     if base < 0:
         log.warning(
             "the images correlate negatively with the projected model (%.4f): is the contrast %s right? "
@@ -138,10 +199,7 @@ def _prepare(
             base,
             inputs.config.images.contrast,
         )
-    if existing != "resume":
-        _begin(run, inputs, _facts(inputs, base, images.path, lifted.path if lifted else None))
-    _describe(inputs, images.box, images.pixel_size, model, base)
-    return Trainer(model, ParticleLoader(images, lifted, device), inputs.config, run, fabric)
+    return base
 
 
 def with_absolute_paths(config: Config) -> Config:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from cryosphere.distribution import ALONE, join
 from cryosphere.errors import RunError
 from cryosphere.fourier import from_spectrum
 from cryosphere.imaging.grid import ImageGrid
@@ -25,6 +26,7 @@ from cryosphere.training import checkpoints
 from cryosphere.training.build import build_model, find_device
 from cryosphere.training.config import Config
 from cryosphere.training.data import ParticleLoader, Rows, Split
+from cryosphere.training.latent_posterior import posteriors
 from cryosphere.training.prepare import Inputs, build_images, lifted_features
 from cryosphere.training.run_directory import RunDirectory, RunFacts
 from cryosphere.training.second_look import SecondLook
@@ -60,6 +62,7 @@ class TrainedModel:
         self.atomic_model = atomic_model
         self.table = table
         self.device = device
+        self.world = ALONE  # the processes that share the work; those of the job where `load` made this
         self.progress: Progress = SILENT
         self._step = -1  # of training, at which the weights were saved
 
@@ -71,11 +74,14 @@ class TrainedModel:
             RunError: if this is no run, or it has no sound checkpoint.
         """
         run = RunDirectory(Path(path))
-        run.require()
-        table = read_particles(run.particles_path)
-        result = cls(run, run.read_config(), read_model(run.model_path), table, find_device(device))
-        result.progress = progress
-        result.network  # noqa: B018 (a damaged or missing checkpoint shows now)
+        world = join()
+        with world.together():
+            run.require()
+            table = read_particles(run.particles_path)
+            result = cls(run, run.read_config(), read_model(run.model_path), table, find_device(device))
+            result.progress = progress
+            result.network  # noqa: B018 (a damaged or missing checkpoint shows now)
+        result.world = world
         return result
 
     @cached_property
@@ -106,6 +112,10 @@ class TrainedModel:
     @cached_property
     def loader(self) -> ParticleLoader:
         """The preprocessed images, from the cache if it is still there, else made again from the stacks."""
+        with self.world.first_ahead():
+            return self._find_images()
+
+    def _find_images(self) -> ParticleLoader:
         images = ParticleImages(
             self.table, self.image_grid.box, self.image_grid.pixel_size, Path(self.facts.image_cache)
         )
@@ -117,7 +127,13 @@ class TrainedModel:
         features = None
         if self.config.encoder.kind == "lifted":
             features = lifted_features(images, self.atomic_model, self.config, self.device, caches, self.progress)
-        return ParticleLoader(images, features, self.device)
+        return ParticleLoader(images, features, self.device, world=self.world)
+
+    def work_alone(self) -> None:
+        """From now on share nothing: what one process of a job asks for, the others need not ask for."""
+        self.world = ALONE
+        if "loader" in self.__dict__:
+            self.loader.world = ALONE
 
     @property
     def latent_dim(self) -> int:
@@ -136,19 +152,12 @@ class TrainedModel:
 
     @torch.no_grad()
     def encode(self, rows: ArrayLike | None = None, progress: Progress = SILENT, *, mended: bool = True) -> Latents:
-        """Latents of images (all, or the given rows), in order; unless `mended`, without the second look's."""
+        """Latents of images (all, or the given rows), in order; unless `mended`, without the second look's.
+
+        The processes of a job share the images: all of them ask for the same ones, and each gets them all.
+        """
         chosen = np.arange(len(self.table)) if rows is None else np.asarray(rows, dtype=np.int64).reshape(-1)
-        means, spreads = [], []
-        with progress.track(len(chosen), "encoding images") as advance:
-            for batch in self.loader.batches(chosen, CHUNK):
-                posterior = self.network.inference(batch)
-                means.append(posterior.mean.cpu())
-                spreads.append(posterior.sd.cpu())
-                advance(len(batch))
-        if not means:
-            nothing = np.zeros((0, self.latent_dim), dtype=np.float32)
-            return Latents(nothing, nothing)
-        mean, sd = torch.cat(means).numpy(), torch.cat(spreads).numpy()
+        mean, sd = posteriors(self.network, self.loader, chosen, CHUNK, progress)
         if mended and self._second_look is not None:
             places, of_images = self._second_look.among(chosen)
             mean[of_images], sd[of_images] = self._second_look.mean[places], self._second_look.sd[places]

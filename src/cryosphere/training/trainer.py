@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from types import FrameType
 from typing import Any, Literal
 
@@ -18,17 +19,19 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.optim import AdamW
 
-from cryosphere.errors import NonFiniteLossError
+from cryosphere.errors import FailedElsewhereError, NonFiniteLossError, ProcessLostError
 from cryosphere.model.batch import Batch
 from cryosphere.model.vae import HeterogeneityModel, Weights
 from cryosphere.progress import SILENT, Progress
 from cryosphere.training import checkpoints, joining, second_look
 from cryosphere.training.averaging import AveragedWeights
 from cryosphere.training.config import Config
-from cryosphere.training.data import ParticleLoader, Rows, Split, epoch_order
-from cryosphere.training.metrics import EpochAverages, MetricsTable
+from cryosphere.training.data import ParticleLoader, Split, epoch_order
+from cryosphere.training.metrics import EpochAverages
+from cryosphere.training.reporting import Reports, tell_epoch
 from cryosphere.training.run_directory import RunDirectory
 from cryosphere.training.schedules import coarse_to_fine, warm_then_cosine
+from cryosphere.training.validation import validate
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +52,10 @@ class State:
 
 
 class Trainer:
-    """Trains a model on a loader's particles and keeps the run directory up to date."""
+    """Trains a model on a loader's particles and keeps the run directory up to date.
+
+    The loader's processes share the images of every step; the gradient, and all that is decided, is that of all.
+    """
 
     def __init__(
         self, model: HeterogeneityModel, loader: ParticleLoader, config: Config, run: RunDirectory, fabric: Fabric
@@ -57,6 +63,7 @@ class Trainer:
         self.config = config
         self.settings = config.training
         self.loader = loader
+        self.world = loader.world
         self.run = run
         self.fabric = fabric
         self.split = Split.of(config, len(loader))
@@ -78,7 +85,7 @@ class Trainer:
         self._began = time.monotonic()
 
     def _no_averages(self) -> EpochAverages:
-        return EpochAverages(self.batch_size, self.fabric.device)
+        return EpochAverages(self.batch_size, self.fabric.device, self.world)
 
     def resume(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Go on from a checkpoint, exactly."""
@@ -95,11 +102,11 @@ class Trainer:
 
         Raises:
             NonFiniteLossError: if a term of the loss or the gradient is not finite; the last checkpoint is sound.
+            ProcessLostError: if another process of the job died.
         """
-        table = MetricsTable(self.run.metrics_path, self.state.metrics)
-        writer = _Summary(self.run)
+        reports = Reports(self.run, self.state.metrics, self.world)
         self._began = time.monotonic() - self.state.seconds  # as if it had never been interrupted
-        with _stopping_on_signals(self), writer:
+        with _stopping_on_signals(self), reports:
             while self.state.epoch < self.epochs:
                 if not self._epoch(progress):
                     self._save()
@@ -109,20 +116,18 @@ class Trainer:
                 row = self._finish_epoch()
                 if self.config.segmentation.join and self.state.epoch == self._join_after:
                     self._join_segments()
-                table.append(row)
-                self.state.metrics = table.rows
-                writer.add_row(row, self.state.step)
+                reports.add(row, self.state.step)
+                self.state.metrics = reports.rows
                 self._save()
-                _log_epoch(row, self.epochs)
-                if self.state.epoch == self.epochs:
-                    _log_gain(row)
+                tell_epoch(row, self.epochs)
             if self._wants_second_look() and not self._look_again(progress):
                 return "stopped"
         return "finished"
 
     def _wants_second_look(self) -> bool:
         amortised = self.config.encoder.kind != "free"
-        return self.settings.second_look and amortised and not self.run.second_look.exists()
+        wanted = self.settings.second_look and amortised
+        return wanted and not self.world.agree(on=self.world.is_first and self.run.second_look.exists())
 
     def _look_again(self, progress: Progress) -> bool:
         self.raw_model.eval()
@@ -131,7 +136,7 @@ class Trainer:
         )
         if found is None:
             return False
-        if self.fabric.is_global_zero:
+        if self.world.is_first:
             found.save(self.run.second_look, self.state.step)
         return True
 
@@ -144,34 +149,39 @@ class Trainer:
         last_saved = time.monotonic()
         label = f"epoch {state.epoch + 1}/{self.epochs}"
         with progress.track(len(rest), label) as advance:
-            for batch in self.loader.batches(rest, self.batch_size):
+            for batch in self.loader.shares(rest, self.batch_size):
                 self._step(batch)
-                advance(len(batch))
+                advance(batch.share.total)
                 state.seconds = time.monotonic() - self._began
                 if state.step % CHECK_EVERY == 0:
                     self._require_finite()
-                if time.monotonic() - last_saved > 60 * self.settings.checkpoint_minutes:
+                if not self.world.is_time_to_ask(state.step):
+                    continue
+                by_clock = time.monotonic() - last_saved > 60 * self.settings.checkpoint_minutes
+                if self.world.agree(on=self.world.is_first and by_clock):
                     self._save()
                     last_saved = time.monotonic()
-                if self._stop_signal is not None:
+                if self.world.agree(on=self._stop_signal is not None):
                     return False
         return True
 
     def _step(self, batch: Batch) -> None:
-        state = self.state
+        state, share = self.state, batch.share
         done = state.step / self._total_steps
         self._set_learning_rates(done)
         self._generator.manual_seed(_step_seed(self.settings.seed, state.step))
         losses = self.model(batch, self._weights(done), self._generator)
         self.optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(losses.total)
+        with self.world.talking():
+            self.fabric.backward(losses.total)
         largest = math.inf if self.settings.gradient_clip is None else self.settings.gradient_clip
         norm = self.fabric.clip_gradients(self.model, self.optimizer, max_norm=largest, error_if_nonfinite=False)
         assert norm is not None
         self.optimizer.step()
+        self.raw_model.observe(self.world.sum(share.count * losses.correlation.detach()) / share.total)
         if self.averaged is not None:
             self.averaged.update(self.raw_model)
-        self.averages.add(losses, norm, state.step)
+        self.averages.add(losses, norm, state.step, share)
         state.step += 1
         state.step_in_epoch += 1
 
@@ -189,7 +199,9 @@ class Trainer:
 
     def _finish_epoch(self) -> dict[str, Any]:
         self._require_finite()
-        state, averages, explained = self.state, self.averages.averages(), self._validate()
+        state, averages = self.state, self.averages.averages()
+        seed = _step_seed(self.settings.seed, 0)
+        explained = validate(self.raw_model, self.loader, self.split, self.batch_size, seed)
         state.seconds = time.monotonic() - self._began
         images = self.averages.images
         before = sum(row["epoch_seconds"] for row in state.metrics)
@@ -216,43 +228,14 @@ class Trainer:
 
     def _join_segments(self) -> None:
         rows = self.split.validation if len(self.split.validation) else self.split.train
-        joins = joining.join_alike(self.raw_model, self.loader, rows, self.batch_size)
-        if joins and self.averaged is not None:
+        find = partial(joining.join_alike, self.raw_model, self.loader, rows, self.batch_size)
+        joins = self.world.from_first(find)
+        if not joins:
+            return
+        self.world.copy_from_first(self.raw_model.state_dict().values())
+        if self.averaged is not None:
             self.averaged.begin(self.raw_model)
-        if joins:
-            log.info("%s", joining.describe(joins, int(self.raw_model.segmentation.alive.sum())))
-
-    def _validate(self) -> dict[str, float | str]:
-        """How well held-out images, and for comparison as many training images, are explained."""
-        result: dict[str, float | str] = {"validation_correlation": "", "train_mean_correlation": ""}
-        result |= {"validation_gain": "", "train_gain": ""}
-        held_out, trained = self.split.validation, self.split.train
-        self.raw_model.eval()
-        if len(held_out):
-            result["validation_correlation"], result["validation_gain"] = self._explained(held_out)
-        spread = np.linspace(0, len(trained) - 1, min(len(trained), max(len(held_out), 200))).astype(np.int64)
-        result["train_mean_correlation"], result["train_gain"] = self._explained(trained[spread])
-        self.raw_model.train()
-        return result
-
-    @torch.no_grad()
-    def _explained(self, rows: Rows) -> tuple[float, float]:
-        """Mean correlation with posterior-mean predictions, and the gain over a single structure for all images.
-
-        The gain is in nats per image: the log-likelihood of predictions drawn from the posteriors, less the divergence
-        of the latent, less the log-likelihood of one structure: the unmoved one or that of the latent 0, whichever fits
-        better. Positive: images differ as the motion says.
-        """
-        model, sums = self.raw_model, torch.zeros(5, dtype=torch.float64, device=self.fabric.device)
-        generator = torch.Generator(self.fabric.device).manual_seed(_step_seed(self.settings.seed, 0))
-        for batch in self.loader.batches(rows, self.batch_size):
-            drawn = model(batch, Weights(), generator)
-            mean = model(batch, Weights(), draw=False).correlations.sum()
-            unmoved, middle = model.single_correlations(batch).sum(1)
-            sums += torch.stack([mean, drawn.correlations.sum(), unmoved, middle, drawn.kl_latent * len(batch)])
-        correlation, moving, unmoved, middle, divergence = (sums / len(rows)).tolist()
-        nats = (moving - max(unmoved, middle)) / float(model.correlation_per_nat())
-        return correlation, nats - divergence
+        log.info("%s", joining.describe(joins, int(self.raw_model.segmentation.alive.sum())))
 
     def _require_finite(self) -> None:
         failure = self.averages.first_failure()
@@ -263,7 +246,7 @@ class Trainer:
         rows = order[within * self.batch_size : (within + 1) * self.batch_size] + 1
         blamed = rows[list(failure.images)] if failure.images else rows
         kept = sorted(self.run.checkpoints.glob("step_*.safetensors"))
-        raise NonFiniteLossError(
+        error = NonFiniteLossError(
             f"the loss or its gradient stopped being finite at step {failure.step} (epoch {epoch + 1}), in: "
             f"{', '.join(failure.terms)}. "
             + ("Particle rows at fault" if failure.images else "Particle rows of that step")
@@ -271,22 +254,29 @@ class Trainer:
             + (f"The last sound checkpoint is {kept[-1]}. " if kept else "")
             + "A lower training.learning_rate or training.gradient_clip usually helps."
         )
+        raise self.world.told_once(error)
 
     def _save(self) -> None:
-        if not self.fabric.is_global_zero:
-            return
+        """Write a checkpoint: all processes come here, the first one writes. It fits any number of processes."""
         self._require_finite()
         facts = {"state": vars(self.state), "averages": self.averages.state()}
         tensors = checkpoints.gather_state(self.raw_model, self.optimizer.optimizer)
         if self.averaged is not None:
             tensors |= self.averaged.state()
+        if not self.world.is_first:
+            return
         path = checkpoints.checkpoint_path(self.run.checkpoints, self.state.step)
         checkpoints.save(path, tensors, facts)
         checkpoints.keep_newest(self.run.checkpoints, self.settings.keep_checkpoints)
 
     def ask_to_stop(self, number: int, _frame: FrameType | None = None) -> None:
-        """Signal handler: stop after the current step. A second signal stops at once."""
+        """Signal handler: stop after the current step. A second signal stops at once.
+
+        Not so in a job of several processes, where `torchrun` sends on what it gets itself, so that signals come twice.
+        """
         if self._stop_signal is not None:
+            if self.world.size > 1:
+                return
             raise KeyboardInterrupt
         self._stop_signal = number
         log.warning("%s: saving a checkpoint and stopping", signal.Signals(number).name)
@@ -326,57 +316,9 @@ def _stopping_on_signals(trainer: Trainer) -> Iterator[None]:
         return
     try:
         yield
+    except (ProcessLostError, FailedElsewhereError):
+        before = [signal.SIG_IGN] * len(numbers)  # `torchrun` sends one now: it must not cut short what is told of this
+        raise
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
-
-
-class _Summary:
-    """TensorBoard's event file of a run."""
-
-    def __init__(self, run: RunDirectory) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._writer: Any = SummaryWriter(str(run.tensorboard))
-
-    def add_row(self, row: dict[str, Any], step: int) -> None:
-        for name, value in row.items():
-            if isinstance(value, float):
-                self._writer.add_scalar(name, value, step)
-        self._writer.flush()
-
-    def __enter__(self) -> _Summary:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._writer.close()
-
-
-def _log_epoch(row: dict[str, Any], epochs: int) -> None:
-    validation = row["validation_correlation"]
-    held_out = f"{validation:.4f} held-out" if isinstance(validation, float) else "none held out"
-    log.info(
-        "epoch %d/%d: correlation with images %.4f training, %s; %.0f images/s",
-        row["epoch"],
-        epochs,
-        row["train_mean_correlation"],
-        held_out,
-        row["images_per_second"],
-    )
-
-
-def _log_gain(row: dict[str, Any]) -> None:
-    """Say at the end whether images that training did not see bear the motion out."""
-    held_out, trained = row["validation_gain"], row["train_gain"]
-    if not isinstance(held_out, float):
-        return
-    if held_out > 0:
-        log.info("the motion explains held-out images better than one structure does, by %.3g nats each", held_out)
-    else:
-        log.warning(
-            "held-out images are explained no better by the motion than by one structure for all (%.3g nats per image; "
-            "%.3g on images trained on): there is no motion in these images, it is drowned in their noise, or the "
-            "model learned the noise",
-            held_out,
-            trained,
-        )
