@@ -131,6 +131,17 @@ def low_pass(
     return 0.5 * (1 + torch.cos(math.pi * beyond.clamp(0.0, 1.0)))
 
 
+def up_to(
+    box: int, pixel_size: float, resolution: float, device: torch.device | str = "cpu"
+) -> Float[Tensor, "box half"]:
+    """1 for frequencies up to 1/resolution (Å), 0 beyond, and 0 on an even box's Nyquist lines, which hold no phase."""
+    kept = (radial_frequencies(box, pixel_size, device) <= 1 / resolution).to(torch.float32)
+    if box % 2 == 0:
+        kept[box // 2] = 0
+        kept[:, -1] = 0
+    return kept
+
+
 def pixel_radii(box: int, device: torch.device | str = "cpu") -> Float[Tensor, "box box"]:
     """Distance of every pixel from the centre pixel box // 2, in pixels."""
     axis = torch.arange(box, device=device, dtype=torch.float32) - box // 2

@@ -88,6 +88,7 @@ class HingeModel:
         self.table = particle_table(len(self.z))
         self.config = SimpleNamespace(
             beads=SimpleNamespace(sigma=2.0),
+            loss=SimpleNamespace(kl="calibrated"),
             model=Path("model.pdb"),
             particles=SimpleNamespace(files=(Path("particles.star"),)),
         )

@@ -16,8 +16,11 @@ from cryosphere.analysis.motions import batches
 from cryosphere.analysis.movement import SegmentMovement
 from cryosphere.analysis.pca import PrincipalComponents
 from cryosphere.analysis.segments import Segmentation
+from cryosphere.fourier import from_spectrum, to_spectrum, up_to
 from cryosphere.imaging.ctf import CtfParameters
 from cryosphere.imaging.formation import particle_images
+from cryosphere.imaging.grid import ImageGrid
+from cryosphere.training.build import finest_compared
 
 if TYPE_CHECKING:
     from cryosphere.training.trained import TrainedModel
@@ -90,8 +93,8 @@ def held_out_fit(model: TrainedModel, limit: int = 400) -> HeldOutFit | None:
     """Compare deformed and undeformed model on the held-out images; None where no image was held out.
 
     Latents are the encoder's own answers: a second look has compared each image it mended with many structures, which
-    is no longer a prediction. Both predictions are compared with the images in the same way, over all pixels and
-    without the filters that training may have used.
+    is no longer a prediction. Both predictions are compared with the images in the same way: over all pixels, in all
+    detail that training compares, without the further filters that it may have used.
     """
     rows = np.asarray(model.validation_rows, dtype=np.int64)
     if len(rows) == 0:
@@ -117,7 +120,16 @@ def _both_correlations(model: TrainedModel, rows: NDArray[np.int64], z: NDArray[
         CtfParameters.from_table(table),
         (model.image_grid, model.config.beads.sigma),
     ).numpy()
+    finest = finest_compared(model.config)
+    if finest is not None:
+        observed = _without_finer(observed, finest, model.image_grid)
     return np.stack([correlations(predicted, observed), correlations(base, observed)])
+
+
+def _without_finer(images: NDArray[np.floating], resolution: float, grid: ImageGrid) -> NDArray[np.floating]:
+    """Images without the detail that the predictions do not have."""
+    kept = up_to(grid.box, grid.pixel_size, resolution)
+    return from_spectrum(to_spectrum(torch.as_tensor(images)) * kept, grid.box).numpy()
 
 
 def correlations(first: NDArray[np.floating], second: NDArray[np.floating]) -> Float:

@@ -8,7 +8,7 @@ under half of the time of a whole batch whose every operation is shared among th
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,14 +16,22 @@ from torch.autograd.function import once_differentiable
 
 from cryosphere.workers import lone_workers
 
-PIECE = 2**16  # beads at once; measured with 214 and 1,006 of them: fewer take longer, more gain nothing
+PIECE = 2**14  # beads at once, and
+FEWEST = 8  # images: see benchmarks/kernels.py
 
-Compare = Callable[[Tensor, slice], Tensor]
-"""From the structures (m, beads, 3) of a slice of the batch to one number each, (m,)."""
+Compared = tuple[Tensor, Tensor | None]
+"""One number for each structure, (m,), and, where asked for, its gradient by that structure, (m, beads, 3)."""
+
+
+@runtime_checkable
+class Compare(Protocol):
+    """Compares the structures (m, beads, 3) of a slice of the batch with their images."""
+
+    def __call__(self, structures: Tensor, piece: slice, /, *, with_gradient: bool) -> Compared: ...
 
 
 def in_pieces(compare: Compare, positions: Tensor) -> Tensor:
-    """What `compare(positions, slice(None))` gives, (n,), computed in pieces on all of PyTorch's threads.
+    """What `compare` finds for all structures, (n,), computed in pieces on all of PyTorch's threads.
 
     Differentiable in `positions` (n, beads, 3), once.
     """
@@ -32,17 +40,23 @@ def in_pieces(compare: Compare, positions: Tensor) -> Tensor:
     return _InPieces.apply(positions, compare)  # type: ignore[no-any-return,no-untyped-call]
 
 
+def traced(compare: Callable[[Tensor], Tensor], positions: Tensor, *, with_gradient: bool) -> Compared:
+    """Numbers (m,) from structures, with the gradients that PyTorch finds."""
+    with torch.set_grad_enabled(with_gradient):
+        structures = positions.detach().requires_grad_(with_gradient)
+        values = compare(structures)
+        gradient = torch.autograd.grad(values.sum(), structures)[0] if with_gradient else None
+    return values.detach(), gradient
+
+
 class _InPieces(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, positions: Tensor, compare: Compare) -> Tensor:
-        wanted = ctx.needs_input_grad[0]
+        wanted = bool(ctx.needs_input_grad[0])
+        structures = positions.detach()
 
-        def one(piece: slice) -> tuple[Tensor, Tensor | None]:
-            with torch.set_grad_enabled(wanted):
-                structures = positions[piece].detach().requires_grad_(wanted)
-                values = compare(structures, piece)
-                gradient = torch.autograd.grad(values.sum(), structures)[0] if wanted else None
-            return values.detach(), gradient
+        def one(piece: slice) -> Compared:
+            return compare(structures[piece], piece, with_gradient=wanted)
 
         threads = torch.get_num_threads()
         done = list(lone_workers(threads).map(one, _pieces(len(positions), positions.shape[1], threads)))
@@ -59,5 +73,5 @@ class _InPieces(torch.autograd.Function):
 
 def _pieces(images: int, beads: int, threads: int) -> list[slice]:
     """Slices that a core's cache holds, at least one for each thread where there are images enough."""
-    size = max(1, min(PIECE // max(1, beads), -(-images // threads)))
+    size = max(1, min(max(FEWEST, PIECE // max(1, beads)), -(-images // threads)))
     return [slice(start, start + size) for start in range(0, images, size)]

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
-from cryosphere.fourier import low_pass, parseval_weights, soft_disc
+from cryosphere.fourier import low_pass, parseval_weights, soft_disc, up_to
 from cryosphere.geometry.motions import RigidMotions
 from cryosphere.imaging.ctf import contrast_transfer
 from cryosphere.imaging.formation import particle_spectra
-from cryosphere.imaging.projection import Projector
+from cryosphere.imaging.projection import Projector, SpreadProjector
 from cryosphere.model import losses
 from cryosphere.model.batch import Batch, Share
-from cryosphere.model.comparing import in_pieces
+from cryosphere.model.comparing import Compared, in_pieces, traced
 from cryosphere.model.decoder import Decoder
 from cryosphere.model.deformation import choose_deform, segment_centres
 from cryosphere.model.losses import Losses
 from cryosphere.model.posteriors import Gaussian, kl_divergence
 from cryosphere.model.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from cryosphere.model.correlation import CompiledCorrelation
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Objective:
     clash_distance: float  # Å
     image_fraction: float  # of the noise's power that the images' soft edge leaves (1 without one)
     particles: int  # in the training set: the segmentation's divergence is shared among them
+    finest: float | None = None  # Å: finer detail is not compared, nor are the Nyquist lines; None: all is compared
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,8 @@ class HeterogeneityModel(nn.Module):
             self.register_buffer(name, getattr(base, name), persistent=False)
         box, pixel = projector.grid.box, projector.grid.pixel_size
         keep = low_pass(box, pixel, objective.low_pass)
+        if objective.finest is not None:
+            keep = keep * up_to(box, pixel, objective.finest)
         self.register_buffer("low_pass", keep, persistent=False)
         self.register_buffer("frequency_weights", parseval_weights(box) * keep.square(), persistent=False)
         radius = (objective.mask_radius or 1.0) * box / 2
@@ -102,8 +109,11 @@ class HeterogeneityModel(nn.Module):
 
     def independent_pixels(self, keep: Tensor | None = None) -> Tensor:
         """Independent noisy numbers per image that the correlation compares, under a further filter `keep`."""
-        weights = self.frequency_weights if keep is None else self.frequency_weights * keep.square()
-        return weights.sum() * self._area
+        return self._weights(keep).sum() * self._area
+
+    def _weights(self, keep: Tensor | None) -> Float[Tensor, "box half"]:
+        """Of the frequencies of a half-spectrum in a comparison, under a further filter `keep`."""
+        return self.frequency_weights if keep is None else self.frequency_weights * keep.square()
 
     def inference(self, batch: Batch) -> Gaussian:
         """Approximate posterior of the latents of a batch, (n, latent)."""
@@ -138,8 +148,7 @@ class HeterogeneityModel(nn.Module):
     ) -> Float[Tensor, " n"]:
         """Correlation of predicted with observed images under this model's low-pass and mask, and the filter `keep`."""
         if self.objective.mask_radius is None:
-            weights = self.frequency_weights if keep is None else self.frequency_weights * keep.square()
-            return losses.spectral_correlation(predicted, batch.spectra, weights)
+            return losses.spectral_correlation(predicted, batch.spectra, self._weights(keep))
         filtered = self.low_pass if keep is None else self.low_pass * keep
         return losses.masked_correlation(predicted, batch.spectra, filtered, self.mask)
 
@@ -148,10 +157,30 @@ class HeterogeneityModel(nn.Module):
         if positions.device.type != "cpu":
             return self.correlate(self.generative(positions, batch), batch, keep)
 
-        def compare(structures: Tensor, piece: slice) -> Tensor:
-            return self.correlate(self.generative(structures, batch[piece]), batch[piece], keep)
+        def traced_comparison(structures: Tensor, some: Batch, *, with_gradient: bool) -> Compared:
+            def correlations(x: Tensor) -> Tensor:
+                return self.correlate(self.generative(x, some), some, keep)
 
-        return in_pieces(compare, positions)
+            return traced(correlations, structures, with_gradient=with_gradient)
+
+        def compare_piece(structures: Tensor, piece: slice, *, with_gradient: bool) -> Compared:
+            return compare(structures, batch[piece], with_gradient=with_gradient)
+
+        compare = self._compiled_comparison(keep, traced_comparison) or traced_comparison
+        return in_pieces(compare_piece, positions)
+
+    def _compiled_comparison(
+        self, keep: Tensor | None, otherwise: Callable[..., Compared]
+    ) -> CompiledCorrelation | None:
+        """The comparison in compiled passes, where these can say what `correlate` says."""
+        projector, weights = self.projector, self._weights(keep)
+        if self.objective.mask_radius is not None or not isinstance(projector, SpreadProjector):
+            return None
+        from cryosphere.model.correlation import CompiledCorrelation, leaves_nyquist_out
+
+        return (
+            CompiledCorrelation(projector, self.amplitudes, weights, otherwise) if leaves_nyquist_out(weights) else None
+        )
 
     @torch.no_grad()
     def single_correlations(self, batch: Batch) -> Float[Tensor, "2 n"]:

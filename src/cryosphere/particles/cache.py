@@ -56,13 +56,30 @@ class ParticleImages:
         """Whether the file is there and whole."""
         return self._stored.is_complete()
 
-    def spectra(self, rows: Integer | slice) -> Complex[Tensor, "n box half"]:
-        """Half-spectra of the given rows, complex64, in that order.
+    def spectra(self, rows: Integer | slice, box: int | None = None) -> Complex[Tensor, "n box half"]:
+        """Half-spectra of the given rows, complex64, in that order, with the frequencies of a `box` of fewer pixels.
 
         Raises:
             ImageStackError: if the file is damaged.
         """
-        return torch.view_as_complex(torch.from_numpy(self._stored.read(rows)).float())
+        return self.unpacked(self.packed(rows, box), box)
+
+    def packed(self, rows: Integer | slice, box: int | None = None) -> Float[Tensor, "n kept half 2"]:
+        """What `unpacked` makes half-spectra of `box` pixels from: float16, as stored, the frequencies they need."""
+        pairs, half = torch.from_numpy(self._stored.read(rows)), (box or self.box) // 2
+        if box is None or box == self.box:
+            return pairs
+        return torch.cat([pairs[:, : half + 1, : half + 1], pairs[:, -half:, : half + 1]], dim=1)
+
+    def unpacked(self, packed: Float[Tensor, "n kept half 2"], box: int | None = None) -> Complex[Tensor, "n box half"]:
+        """Half-spectra, complex64, on whatever device the packed ones lie."""
+        spectra = torch.view_as_complex(packed.float())
+        if box is None or box == self.box:
+            return spectra
+        half, between = box // 2, packed.shape[1]
+        if offset := half / box - (self.box // 2) / self.box:  # an odd box has its centre elsewhere
+            spectra = fourier.shift(spectra, between, torch.full((2,), offset * between, device=packed.device))
+        return fourier.truncate(spectra, between, box) * (between / self.box)
 
     def images(self, rows: Integer | slice) -> Float[Tensor, "n box box"]:
         """The given rows as real images, float32."""

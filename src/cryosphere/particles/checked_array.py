@@ -11,11 +11,13 @@ import io
 import logging
 import os
 import shutil
+import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -36,20 +38,21 @@ _AT_ONCE = 1 << 26  # bytes read at a time when rows of an unfinished file are c
 
 @dataclass(frozen=True)
 class CheckedArray:
-    """Rows of `shape[1:]` numbers, float16, memory-mapped; each is held to its checksum when it is first read."""
+    """Rows of `shape[1:]` numbers, float16, in a file; each is held to its checksum when it is first read.
+
+    Rows are read, not mapped: mapped pages would count as memory of the process, up to the whole file.
+    """
 
     path: Path
     shape: tuple[int, ...]
 
     def is_complete(self) -> bool:
         """Whether the file is there with every row in it."""
+        layout = _Layout(self.shape)
         try:
-            if self.path.stat().st_size != _Layout(self.shape).size:
-                return False
-            found = np.load(self.path, mmap_mode="r", allow_pickle=False)
-            as_expected = found.shape == self.shape and found.dtype == np.float16
-            return bool(as_expected and self._stored_checksums().all())
-        except (ValueError, OSError, EOFError):
+            with self.path.open("rb") as file:
+                return layout.fits(file) and bool(layout.read_checksums(file).all())
+        except OSError:
             return False
 
     def read(self, rows: Rows | slice) -> Values:
@@ -59,15 +62,27 @@ class CheckedArray:
             ImageStackError: if one of them is not what was written. The file is put aside, so that the next start
                 makes again what is damaged, and only that.
         """
-        values = np.array(self._rows[rows])  # a copy: what is checked is what is used
-        unseen = np.flatnonzero(~self._seen[rows])
+        index = np.arange(self.shape[0])[rows]
+        values = np.empty((len(index), *self.shape[1:]), dtype="<f2")
+        self._read_into(values, index)
+        unseen = np.flatnonzero(~self._seen[index])
         if len(unseen):
-            expected = self._checksums[rows]
+            expected = self._checksums[index]
             for place in unseen.tolist():
                 if _checksum(values[place]) != expected[place]:
-                    self._put_aside(int(np.arange(self.shape[0])[rows][place]))
-            self._seen[rows] = True
+                    self._put_aside(int(index[place]))
+            self._seen[index] = True
         return values
+
+    def _read_into(self, values: Values, index: Rows) -> None:
+        """Fill `values` with rows of the file, those that follow each other in one go."""
+        file, layout = self._file, _Layout(self.shape)
+        bounds = np.flatnonzero(np.diff(index) != 1) + 1
+        for start, end in pairwise([0, *bounds.tolist(), len(index)] if len(index) else [0]):
+            file.seek(layout.rows_at + int(index[start]) * layout.row_bytes)
+            wanted = values[start:end].data.cast("B")
+            while len(wanted) and (count := file.readinto(wanted)):
+                wanted = wanted[count:]  # what a shorter file lacks does not fit its checksum
 
     def _put_aside(self, row: int) -> None:
         found = f"{self.path}: row {row} (from 0) is not what was written there: a disk or a copy has failed. "
@@ -81,9 +96,17 @@ class CheckedArray:
             f"{found}Nothing is lost: the same command (train: with --resume) makes the damaged part again."
         )
 
+    @property
+    def _file(self) -> io.FileIO:
+        """The open file, another one for each thread that reads."""
+        opened: io.FileIO | None = getattr(self._of_thread, "file", None)
+        if opened is None:
+            opened = self._of_thread.file = io.FileIO(self.path)
+        return opened
+
     @cached_property
-    def _rows(self) -> Values:
-        return np.asanyarray(np.load(self.path, mmap_mode="r", allow_pickle=False))
+    def _of_thread(self) -> threading.local:
+        return threading.local()
 
     @cached_property
     def _checksums(self) -> Checksums:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -28,6 +29,8 @@ from cryosphere.training.config import DEFAULT_SEGMENTS, Config, PartSettings
 from cryosphere.training.data import Split
 
 log = logging.getLogger(__name__)
+
+FAINT = 1e-3  # of a bead's amplitude: not worth comparing (3.4 Å for beads of 2 Å)
 
 
 def find_device(name: str) -> torch.device:
@@ -62,8 +65,12 @@ def build_model(
 ) -> HeterogeneityModel:
     """The model as it is before training; its starting weights depend on the seed alone.
 
+    `grid` is that of the preprocessed images; the model works on a coarser one where beads hold no finer detail.
     `particles` is the number in the data set (the free encoder has a latent for each).
     """
+    objective = _objective(config, grid, particles)
+    if objective.finest is not None:
+        grid = grid.cropped_to(objective.finest)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
         segmentation = Segmentation(
@@ -87,7 +94,7 @@ def build_model(
         decoder,
         segmentation,
         SpreadProjector(grid, config.beads.sigma, device),
-        _objective(config, grid, particles),
+        objective,
     )
     return model.to(device)
 
@@ -228,4 +235,15 @@ def _objective(config: Config, grid: ImageGrid, particles: int) -> Objective:
         clash_distance=loss.clash_distance,
         image_fraction=float(edge_mask(grid.box, config.images.soft_edge).square().mean()),
         particles=len(Split.of(config, particles).train),
+        finest=finest_compared(config),
     )
+
+
+def finest_compared(config: Config) -> float | None:
+    """Å of the finest detail that images are compared at; None: all there is, as the paper's loss has it."""
+    return None if config.loss.kl == "paper" else finest_detail(config.beads.sigma)
+
+
+def finest_detail(sigma: float) -> float:
+    """Å of the finest detail that beads of width sigma hold: beyond, their amplitude is under FAINT of the highest."""
+    return math.pi * sigma * math.sqrt(2 / math.log(1 / FAINT))

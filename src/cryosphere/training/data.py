@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,12 +13,18 @@ from numpy.typing import NDArray
 
 from cryosphere.distribution import ALONE, World
 from cryosphere.imaging.ctf import CtfParameters
+from cryosphere.imaging.grid import ImageGrid
 from cryosphere.model.batch import Batch, Share
 from cryosphere.particles.cache import ParticleImages
 from cryosphere.particles.checked_array import CheckedArray
+from cryosphere.progress import SILENT, Progress
 from cryosphere.training.config import Config
+from cryosphere.training.particle_store import ParticleStore, StoredParticles, free_memory, place, to_device
 
 Rows = NDArray[np.int64]
+
+READERS = 2  # threads: one reads while the other waits for the disk
+AHEAD = 3  # batches read before they are asked for
 
 
 @dataclass(frozen=True)
@@ -47,31 +54,40 @@ def epoch_order(rows: Rows, seed: int, epoch: int) -> Rows:
 
 
 class ParticleLoader:
-    """Hands out batches on a device. Poses and CTFs stay there; images come from the cache, one batch ahead.
+    """Hands out batches on a device. Poses and CTFs stay there; images come from the cache, some batches ahead.
 
-    Where several processes share the work, `world` are these.
+    Images are cropped in Fourier space to the pixels of `grid`. Where several processes share the work, `world` are
+    these.
     """
 
     def __init__(
-        self, images: ParticleImages, features: CheckedArray | None, device: torch.device, *, world: World = ALONE
+        self,
+        images: ParticleImages,
+        features: CheckedArray | None,
+        device: torch.device,
+        *,
+        grid: ImageGrid | None = None,
+        world: World = ALONE,
     ) -> None:
         self.images = images
         self.world = world
-        self.features = features
         self.device = device
+        self.store: ParticleStore = StoredParticles(images, features, device, grid.box if grid else images.box)
         self.rotations = torch.as_tensor(images.table.rotations, dtype=torch.float32, device=device)
         self.ctf = CtfParameters.from_table(images.table, device)
 
     def __len__(self) -> int:
         return len(self.images)
 
+    def settle(self, progress: Progress = SILENT) -> None:
+        """Copy the images to the device, if it is a GPU with room for them: for work that goes over them repeatedly."""
+        if isinstance(self.store, StoredParticles):
+            self.store = place(self.store, free_memory(self.device), progress)
+
     def batch(self, rows: Rows) -> Batch:
         """The particles of the given rows, in that order."""
-        index = torch.as_tensor(rows, dtype=torch.int64).to(self.device, non_blocking=True)
-        features = None
-        if self.features is not None:
-            features = torch.from_numpy(self.features.read(rows)).to(self.device, non_blocking=True).float()
-        spectra = self.images.spectra(rows).to(self.device, non_blocking=True)
+        index = to_device(torch.as_tensor(rows, dtype=torch.int64), self.device)
+        spectra, features = self.store.fetch(rows, index)
         return Batch(index, spectra, self.rotations[index], self.ctf[index], features)
 
     def batches(self, rows: Rows, size: int) -> Iterator[Batch]:
@@ -92,15 +108,13 @@ class ParticleLoader:
         return (replace(batch, held=share) for batch, share in zip(self._ahead(held), shares, strict=True))
 
     def _ahead(self, pieces: Sequence[Rows]) -> Iterator[Batch]:
-        """The particles of piece after piece; the next one is read while the consumer has the last."""
-        if not pieces:
-            return
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            waiting = pool.submit(self.batch, pieces[0])
-            for following in [*pieces[1:], None]:
-                current = waiting.result()
-                if following is not None:
-                    waiting = pool.submit(self.batch, following)
+        """The particles of piece after piece; the next ones are read while the consumer has the last."""
+        with ThreadPoolExecutor(max_workers=READERS) as pool:
+            waiting = deque(pool.submit(self.batch, piece) for piece in pieces[:AHEAD])
+            for piece in [*pieces[AHEAD:], *[None] * len(waiting)]:
+                current = waiting.popleft().result()
+                if piece is not None:
+                    waiting.append(pool.submit(self.batch, piece))
                 yield current
 
 

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.fft import next_fast_len
 
 from cryosphere.errors import ConfigError
-from cryosphere.fourier import parseval_weights
+from cryosphere.fourier import parseval_weights, up_to
 from cryosphere.imaging.ctf import CtfParameters, contrast_transfer
 from cryosphere.imaging.formation import particle_spectra
-from cryosphere.imaging.grid import ImageGrid
+from cryosphere.imaging.grid import ImageGrid, next_fast_even
 from cryosphere.imaging.projection import SpreadProjector
 from cryosphere.model.batch import Batch
 from cryosphere.model.lifting import Lifter, LiftingGrid
@@ -33,6 +32,7 @@ from cryosphere.particles.table import ParticleTable
 from cryosphere.progress import SILENT, Progress
 from cryosphere.structures.model import AtomicModel, read_model
 from cryosphere.structures.placement import check_inside_box
+from cryosphere.training.build import finest_detail
 from cryosphere.training.config import DEFAULT_SEGMENTS, Config
 
 log = logging.getLogger(__name__)
@@ -124,20 +124,12 @@ def default_box(box: int, pixel_size: float) -> tuple[int, str]:
     wanted = box * pixel_size / FINE_ENOUGH
     if pixel_size >= FINE_ENOUGH or wanted > 0.9 * box:
         return box, f"box: the images' own {box} pixels of {pixel_size:.3f} Å"
-    chosen = min(even_fast_length(int(np.ceil(wanted))), box)
+    chosen = min(next_fast_even(int(np.ceil(wanted))), box)
     size = pixel_size * box / chosen
     return chosen, (
         f"box: {box} pixels of {pixel_size:.3f} Å cropped in Fourier space to {chosen} of {size:.3f} Å, which keeps "
         f"everything down to {2 * size:.1f} Å (another size with --box)"
     )
-
-
-def even_fast_length(length: int) -> int:
-    """The smallest even number from `length` on whose Fourier transform is fast."""
-    found = length + length % 2
-    while next_fast_len(found, real=True) != found:
-        found += 2
-    return found
 
 
 def preprocess_settings(config: Config, contrast: str | None = None) -> PreprocessSettings:
@@ -172,14 +164,14 @@ def sample_correlations(
 def base_correlations(
     spectra: torch.Tensor, table: ParticleTable, atomic_model: AtomicModel, grid: ImageGrid, sigma: float
 ) -> torch.Tensor:
-    """Correlation of preprocessed images with the unmoved base structure, (n,)."""
+    """Correlation of preprocessed images with the unmoved base structure, (n,), in all detail that its beads hold."""
     beads = atomic_model.beads
     positions = torch.as_tensor(beads.positions, dtype=torch.float32)
     amplitudes = torch.as_tensor(beads.amplitudes, dtype=torch.float32)
     rotations = torch.as_tensor(table.rotations, dtype=torch.float32)
     predicted = particle_spectra(positions, amplitudes, rotations, SpreadProjector(grid, sigma))
     predicted = predicted * contrast_transfer(CtfParameters.from_table(table), grid)
-    weights = parseval_weights(grid.box)
+    weights = parseval_weights(grid.box) * up_to(grid.box, grid.pixel_size, finest_detail(sigma))
     weights[0, 0] = 0.0  # the mean grey value says nothing about contrast
     return spectral_correlation(predicted, spectra, weights)
 

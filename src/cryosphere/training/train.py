@@ -163,7 +163,7 @@ def _prepare(
         if existing != "resume" and world.is_first:
             _begin(run, inputs, _facts(inputs, base, images.path, lifted.path if lifted else None))
         _describe(inputs, images.box, images.pixel_size, model, base)
-        loader = ParticleLoader(images, lifted, device, world=world)
+        loader = ParticleLoader(images, lifted, device, grid=model.projector.grid, world=world)
     return Trainer(model, loader, inputs.config, run, _launched(device, world))
 
 

@@ -14,7 +14,10 @@ from torch import Tensor
 from cryosphere.distribution import ALONE, join
 from cryosphere.errors import RunError
 from cryosphere.fourier import from_spectrum
+from cryosphere.imaging.ctf import CtfParameters, contrast_transfer
+from cryosphere.imaging.formation import particle_spectra
 from cryosphere.imaging.grid import ImageGrid
+from cryosphere.imaging.projection import SpreadProjector
 from cryosphere.model.vae import HeterogeneityModel
 from cryosphere.particles.cache import CacheFolders, ParticleImages
 from cryosphere.particles.read import read_particles
@@ -127,7 +130,7 @@ class TrainedModel:
         features = None
         if self.config.encoder.kind == "lifted":
             features = lifted_features(images, self.atomic_model, self.config, self.device, caches, self.progress)
-        return ParticleLoader(images, features, self.device, world=self.world)
+        return ParticleLoader(images, features, self.device, grid=self.network.projector.grid, world=self.world)
 
     def work_alone(self) -> None:
         """From now on share nothing: what one process of a job asks for, the others need not ask for."""
@@ -213,15 +216,18 @@ class TrainedModel:
         """Preprocessed images of the given rows and what the model predicts for their latents, (n, box, box) each."""
         chosen = np.asarray(rows, dtype=np.int64).reshape(-1)
         latents = torch.cat(list(self._pieces(z)))
+        projector = SpreadProjector(self.image_grid, self.config.beads.sigma, self.device)
+        amplitudes = self.network.amplitudes
         observed, predicted = [], []
-        start = 0
-        for batch in self.loader.batches(chosen, CHUNK):
-            piece = latents[start : start + len(batch)]
-            start += len(batch)
-            positions, _ = self.network.structures(piece, self._membership)
-            box = self.image_grid.box
-            observed.append(from_spectrum(batch.spectra, box).cpu())
-            predicted.append(from_spectrum(self.network.generative(positions, batch), box).cpu())
+        for start in range(0, len(chosen), CHUNK):
+            some = chosen[start : start + CHUNK]
+            positions, _ = self.network.structures(latents[start : start + CHUNK], self._membership)
+            table = self.table[some]
+            rotations = torch.as_tensor(table.rotations, dtype=torch.float32, device=self.device)
+            spectra = particle_spectra(positions, amplitudes, rotations, projector)
+            spectra = spectra * contrast_transfer(CtfParameters.from_table(table, self.device), self.image_grid)
+            predicted.append(from_spectrum(spectra, self.image_grid.box).cpu())
+            observed.append(self.loader.images.images(some))
         return torch.cat(observed).numpy(), torch.cat(predicted).numpy()
 
     def _pieces(self, z: ArrayLike) -> tuple[Tensor, ...]:
