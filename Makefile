@@ -18,10 +18,10 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 DEMO_DIR ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types contracts unit docs bench clean
+.PHONY: help setup demo test test-faults lint format types contracts unit docs bench clean
 
 help:  ## list the commands
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(READY)  ## make .venv and install cryosphere with its development tools (CPU build pinned)
 
@@ -29,6 +29,9 @@ demo: $(READY)  ## simulate a moving protein, learn its motion, compare with the
 	$(BIN)/cryosphere demo --outdir $(DEMO_DIR)
 
 test: lint types contracts unit  ## everything CI checks: lint, types, import contracts, tests
+
+test-faults: $(READY)  ## kill -9 twenty times in a row, full disks, and the other fault tests in full (some minutes)
+	$(ONE_THREAD) $(BIN)/python -m pytest tests/faults -m "long or not long" --timeout 1800
 
 lint: $(READY)  ## style and likely bugs (ruff)
 	$(BIN)/ruff check src tests benchmarks experiments

@@ -195,6 +195,14 @@ def test_a_flipped_bit_is_found_when_the_image_is_read_and_mended_at_the_next_st
     assert not hidden(tmp_path / "cache")
 
 
+def test_a_file_that_becomes_shorter_while_it_is_used_is_noticed(stacks, tmp_path):
+    prepared = build_cache(stacks.table, stacks, SETTINGS, tmp_path / "cache")
+    prepared.spectra(slice(None))
+    os.truncate(prepared.path, 1000)
+    with pytest.raises(ImageStackError, match="is not what was written"):
+        prepared.spectra(np.array([8]))
+
+
 def test_an_image_is_checked_once(stacks, tmp_path, monkeypatch):
     prepared = build_cache(stacks.table, stacks, SETTINGS, tmp_path / "cache")
     checked, original = [], checked_array._checksum

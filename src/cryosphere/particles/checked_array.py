@@ -62,7 +62,7 @@ class CheckedArray:
             ImageStackError: if one of them is not what was written. The file is put aside, so that the next start
                 makes again what is damaged, and only that.
         """
-        index = np.arange(self.shape[0])[rows]
+        index = np.arange(*rows.indices(self.shape[0])) if isinstance(rows, slice) else np.asarray(rows)
         values = np.empty((len(index), *self.shape[1:]), dtype="<f2")
         self._read_into(values, index)
         unseen = np.flatnonzero(~self._seen[index])
@@ -81,8 +81,11 @@ class CheckedArray:
         for start, end in pairwise([0, *bounds.tolist(), len(index)] if len(index) else [0]):
             file.seek(layout.rows_at + int(index[start]) * layout.row_bytes)
             wanted = values[start:end].data.cast("B")
-            while len(wanted) and (count := file.readinto(wanted)):
-                wanted = wanted[count:]  # what a shorter file lacks does not fit its checksum
+            while len(wanted):
+                count = file.readinto(wanted)
+                if not count:  # somebody has cut the file off since it was opened
+                    self._put_aside(int(index[start]))
+                wanted = wanted[count:]
 
     def _put_aside(self, row: int) -> None:
         found = f"{self.path}: row {row} (from 0) is not what was written there: a disk or a copy has failed. "
