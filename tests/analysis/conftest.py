@@ -14,6 +14,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from cryosphere.analysis.run import Run
+from cryosphere.distribution import ALONE
 from cryosphere.geometry.poses import random_rotations
 from cryosphere.imaging.ctf import CtfParameters
 from cryosphere.imaging.formation import particle_images
@@ -92,6 +93,11 @@ class HingeModel:
             model=Path("model.pdb"),
             particles=SimpleNamespace(files=(Path("particles.star"),)),
         )
+
+    world = ALONE
+
+    def work_alone(self) -> None:
+        """It does already."""
 
     def encode(self, rows=None, progress=None, *, mended=True):
         rows = slice(None) if rows is None else rows

@@ -8,6 +8,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -61,7 +62,8 @@ def analyze(
 ) -> Path:
     """Analyse a run and return the folder RUN/analysis, whose report.html tells what was found.
 
-    The folder is built under another name and takes the place of an earlier analysis only when it is complete.
+    The folder is built under another name and takes the place of an earlier analysis only when it is complete. The
+    processes of a job share the encoding of the images; the first one does the rest.
 
     Raises:
         RunError: if the run directory is missing or damaged, or another process analyses or evaluates it.
@@ -71,9 +73,16 @@ def analyze(
     if settings.points < 2 or settings.clusters < 0:
         raise InputError(f"a traversal needs at least 2 points and clusters cannot be negative, found {settings}")
     run = run if isinstance(run, Run) else Run(run, device=device, progress=progress)
-    final = run.directory.analysis
-    with results_alone(run.directory, "analysis"), _replacing(final) as folder:
-        _build(run, folder, settings, progress)
+    final, world = run.directory.analysis, run.model.world
+    with ExitStack() as locks:
+        with world.together():
+            locks.enter_context(results_alone(run.directory, "analysis"))
+        run.encode()
+        run.model.work_alone()
+        with world.together():
+            if world.is_first:
+                with _replacing(final) as folder:
+                    _build(run, folder, settings, progress)
     _LOG.info("report: %s", final / "report.html")
     return final
 

@@ -90,6 +90,10 @@ class Run:
         """(n, L): posterior standard deviation of every image's latent."""
         return np.asarray(self._encoded.sd)
 
+    def encode(self) -> None:
+        """Find the latents of all images now. The processes of a job do it together, all at the same time."""
+        _ = self._encoded
+
     @cached_property
     def _encoded(self) -> Latents:
         return self.model.encode(progress=self.progress)

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from cryosphere.analysis.motions import batches
 from cryosphere.analysis.movement import images_per_batch
 from cryosphere.analysis.run import Run, checked_latents
+from cryosphere.distribution import World
 from cryosphere.errors import InputError
 from cryosphere.files import replacing
 from cryosphere.progress import SILENT, Progress
@@ -44,6 +45,11 @@ class Selection:
     index: NDArray[np.int64]
     latents: NDArray[np.float32]
 
+    def piece(self, world: World) -> Selection:
+        """Those that one process of a job makes."""
+        own = world.piece(len(self.index))
+        return Selection(self.index[own], self.latents[own])
+
 
 def export_structures(
     run: Run,
@@ -66,21 +72,30 @@ def export_structures(
     `overwrite`: replace an archive, or the structure_*.cif files of a folder, all of which are removed first; other
     files in a folder are left alone.
 
+    The processes of a job share the structures: each writes its files of a folder, the first one writes an archive.
+
     Raises:
         InputError: for rows that do not exist, latents of another shape or not finite, an output that cannot be, or
             one that is there already (unless `overwrite`).
     """
-    destination = _checked_output(Path(output))
-    old = _earlier_output(destination)
-    if old and not overwrite:
-        raise InputError(_already_there(destination, old))
+    world = run.model.world
+    with world.together():
+        destination = _checked_output(Path(output))
+        old = _earlier_output(destination)
+        if old and not overwrite:
+            raise InputError(_already_there(destination, old))
     selection = _select(run, indices, z, progress)
+    with world.together():
+        if destination.suffix.lower() != ".npz" and world.is_first:
+            for file in old:
+                file.unlink()
+            destination.mkdir(parents=True, exist_ok=True)
     if destination.suffix.lower() == ".npz":
         _write_archive(run, destination, selection, progress)
     else:
-        for file in old:
-            file.unlink()
-        _write_folder(run, destination, selection, progress)
+        with world.together():
+            _write_folder(run, destination, selection.piece(world), progress)
+        _LOG.info("wrote %d structures to %s", len(selection.index), destination)
     return len(selection.index)
 
 
@@ -146,14 +161,15 @@ def read_latents(path: Path, latent_dim: int) -> NDArray[np.float32]:
 def _select(
     run: Run, indices: str | ArrayLike | None, z: str | Path | ArrayLike | None, progress: Progress
 ) -> Selection:
-    if z is not None:
-        if indices is not None:
-            raise InputError("give either indices or z, not both: z already says which structures to make")
-        latents = read_latents(Path(z), run.latent_dim) if isinstance(z, str | Path) else run.latents_of(z=z)
-        return Selection(np.arange(len(latents), dtype=np.int64), latents)
-    rows = parse_indices(indices, len(run)) if isinstance(indices, str) else run.row_numbers(indices)
-    if len(rows) == 0:
-        raise InputError("no image rows were given")
+    with run.model.world.together():
+        if z is not None:
+            if indices is not None:
+                raise InputError("give either indices or z, not both: z already says which structures to make")
+            latents = read_latents(Path(z), run.latent_dim) if isinstance(z, str | Path) else run.latents_of(z=z)
+            return Selection(np.arange(len(latents), dtype=np.int64), latents)
+        rows = parse_indices(indices, len(run)) if isinstance(indices, str) else run.row_numbers(indices)
+        if len(rows) == 0:
+            raise InputError("no image rows were given")
     return Selection(rows, np.asarray(run.model.encode(rows, progress=progress).mean, dtype=np.float32))
 
 
@@ -193,7 +209,6 @@ def _already_there(destination: Path, old: list[Path]) -> str:
 def _write_folder(run: Run, folder: Path, selection: Selection, progress: Progress) -> None:
     from cryosphere.structures import ModelWriter
 
-    folder.mkdir(parents=True, exist_ok=True)
     model = run.model.atomic_model
     writer = ModelWriter(replace(model, name=_original_name(run)))
     size = images_per_batch(len(model.positions))
@@ -203,7 +218,6 @@ def _write_folder(run: Run, folder: Path, selection: Selection, progress: Progre
             for number, one in zip(selection.index[part].tolist(), positions, strict=True):
                 writer.write(folder / f"structure_{number:06d}.cif", one)
                 advance(1)
-    _LOG.info("wrote %d structures to %s", len(selection.index), folder)
 
 
 def _original_name(run: Run) -> str:
@@ -212,6 +226,10 @@ def _original_name(run: Run) -> str:
 
 
 def _write_archive(run: Run, path: Path, selection: Selection, progress: Progress) -> None:
+    if not run.model.world.is_first:
+        for _ in _bead_batches(run, selection):  # its share of them goes to the first process
+            pass
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for name, values in _labels(run, selection).items():
@@ -241,11 +259,15 @@ def _stream_coordinates(run: Run, archive: zipfile.ZipFile, selection: Selection
         progress.track(len(selection.index), "computing structures") as advance,
     ):
         np.lib.format.write_array_header_1_0(member, header)
-        for positions in _bead_batches(run, selection, residues):
+        for positions in _bead_batches(run, selection):
             member.write(np.ascontiguousarray(positions, dtype="<f4").tobytes())
             advance(len(positions))
 
 
-def _bead_batches(run: Run, selection: Selection, residues: int) -> Iterator[NDArray[np.float32]]:
-    for part in batches(len(selection.index), min(256, images_per_batch(residues))):
-        yield np.asarray(run.model.bead_positions(selection.latents[part]))
+def _bead_batches(run: Run, selection: Selection) -> Iterator[NDArray[np.float32]]:
+    """Coordinates in order, a bounded number at a time, of which each process computes a share."""
+    world, residues = run.model.world, len(run.model.atomic_model.beads.positions)
+    for part in batches(len(selection.index), world.size * min(256, images_per_batch(residues))):
+        own = Selection(selection.index[part], selection.latents[part]).piece(world)
+        nothing = np.zeros((0, residues, 3), dtype=np.float32)
+        yield world.gather(run.model.bead_positions(own.latents) if len(own.index) else nothing)

@@ -39,6 +39,7 @@ def evaluate(
         device: Where to compute; auto takes a GPU if there is one.
     """
     from cryosphere.cli.progress import terminal_progress
+    from cryosphere.cli.terminal import is_first_of_job
     from cryosphere.evaluation.evaluate import evaluate as run_evaluation
     from cryosphere.evaluation.wording import describe
 
@@ -53,4 +54,5 @@ def evaluate(
         device=device,
         progress=terminal_progress(),
     )
-    print(describe(result))
+    if is_first_of_job():
+        print(describe(result))

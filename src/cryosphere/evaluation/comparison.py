@@ -45,22 +45,26 @@ def compare(
     figures: Sequence[Figure],
     progress: Progress = SILENT,
 ) -> Comparison:
-    """Compare all images, a bounded number of structures at a time; latents (n, L)."""
+    """Compare all images, a bounded number of structures at a time; latents (n, L).
+
+    The processes of a job share the images.
+    """
     base = truth.base_positions
     unmoved = [
         Figure("", "Å", lambda x: measures.deviation(base[None], x)),
         Figure("", "Å", lambda x: measures.aligned_deviation(np.broadcast_to(base, x.shape).copy(), x)),
     ]
     of_base = [figure.in_chunks(truth.conformations)[truth.conformation_index] for figure in unmoved]
-    pieces, step = [], at_once(len(base))
-    with progress.track(len(latents), "comparing structures with the truth") as advance:
-        for start in range(0, len(latents), step):
-            piece = slice(start, start + step)
+    own, step = model.world.piece(len(latents)), at_once(len(base))
+    pieces = [np.zeros((2 + len(figures), 0))]
+    with progress.track(own.stop - own.start, "comparing structures with the truth") as advance:
+        for start in range(own.start, own.stop, step):
+            piece = slice(start, min(start + step, own.stop))
             predicted, true = model.bead_positions(latents[piece]), truth.positions(piece)
             gaps = [measure(predicted, true) for measure in (measures.deviation, measures.aligned_deviation)]
             pieces.append(np.stack([*gaps, *(figure.of(predicted) for figure in figures)]))
             advance(len(true))
-    values = np.concatenate(pieces, axis=1)
+    values = model.world.gather(np.concatenate(pieces, axis=1).T).T
     return Comparison(values[0], values[1], of_base[0], of_base[1], values[2:])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -74,6 +75,8 @@ def evaluate(
 ) -> Evaluation:
     """Compare every image's predicted structure with the true one; write RUN/evaluation.json and RUN/evaluation/.
 
+    The processes of a job share the images; the first one writes, and each gets the result.
+
     Args:
         run: The run directory.
         truth: truth.npz of the simulation.
@@ -91,10 +94,12 @@ def evaluate(
     """
     counts = _Counts(**images)
     model = TrainedModel.load(run, device=device, progress=progress)
-    known = load_truth(truth)
-    require_same_data(model, known)
-    groups = domains_of(known, domains)
-    with results_alone(model.run, "evaluation"):
+    with ExitStack() as locks:
+        with model.world.together():
+            known = load_truth(truth)
+            require_same_data(model, known)
+            groups = domains_of(known, domains)
+            locks.enter_context(results_alone(model.run, "evaluation"))
         return _evaluate(model, known, groups, counts, progress)
 
 
@@ -105,22 +110,36 @@ def _evaluate(
     figures = figures_of(known, groups)
     oracle = _ask_oracle(model, known, counts.oracle_images, progress) if counts.oracle_images else None
     compared = compare(model, known, latents.mean, figures, progress)
-    sample = take_sample(model, known, latents.mean, counts.structure_images, progress)
-    material = Material(model, known, groups, latents, figures, oracle, compared, sample)
     fsc = _compare_volumes(model, known, latents, counts, progress) if counts.fsc_images else None
+    world = model.world
+    model.work_alone()
+
+    def judge() -> Evaluation:
+        sample = take_sample(model, known, latents.mean, counts.structure_images, progress)
+        material = Material(model, known, groups, latents, figures, oracle, compared, sample)
+        return _write(material, fsc, progress)
+
+    return world.from_first(judge)
+
+
+def _write(material: Material, fsc: FscResult | None, progress: Progress) -> Evaluation:
+    run = material.model.run
     result = replace(material.evaluation(), fsc=None if fsc is None else fsc.summary())
     per_image = material.per_image()
-    per_image.save(model.run.root / "evaluation" / "figures.npz")
-    write_text(model.run.evaluation, json.dumps(_plain(asdict(result)), indent=2) + "\n")
-    page = write_page(model.run.root, result, per_image, fsc, material.strips(), progress)
+    per_image.save(run.root / "evaluation" / "figures.npz")
+    write_text(run.evaluation, json.dumps(_plain(asdict(result)), indent=2) + "\n")
+    page = write_page(run.root, result, per_image, fsc, material.strips(), progress)
     log.info("pictures and page: %s", page)
     return result
 
 
 def _ask_oracle(model: TrainedModel, truth: Truth, images: int, progress: Progress) -> Oracle:
     rows = evenly(len(model.table), images)
-    candidates = find_candidates(truth, ORACLE_CANDIDATES, model.atomic_model)
-    return ask_oracle(truth, ImageStacks(model.table), rows, candidates, model.device, progress)
+    own = rows[model.world.piece(len(rows))]
+    candidates = model.world.from_first(lambda: find_candidates(truth, ORACLE_CANDIDATES, model.atomic_model))
+    with model.world.together():
+        oracle = ask_oracle(truth, ImageStacks(model.table), own, candidates, model.device, progress)
+    return oracle.gathered(model.world)
 
 
 def _compare_volumes(

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cryosphere.distribution import World
 from cryosphere.errors import InputError
 from cryosphere.evaluation.true_atoms import AtomsOfBeads
 from cryosphere.imaging.grid import ImageGrid
@@ -123,7 +124,7 @@ def fsc_of_run(
     Volumes of beads are computed in double precision: their Gaussians leave little of the highest frequencies. Blur
     alike in both volumes hardly changes a Fourier shell correlation, so no resolution is chosen. Where the simulation
     did not keep the true atoms, those of the run's model are moved with the true beads around them. Residues that an
-    image lacks are missing in its true volume only.
+    image lacks are missing in its true volume only. The processes of a job share the images.
 
     Args:
         model: The run.
@@ -143,12 +144,14 @@ def fsc_of_run(
         )
     grid = ImageGrid(box, truth.box * truth.pixel_size / box)
     rows = np.unique(np.linspace(0, len(latents) - 1, min(settings.images, len(latents))).round().astype(np.int64))
-    chosen = np.asarray(latents)[rows]
-    compare = _Comparison(grid, len(rows), progress)
-    beads, base_beads = compare.all("comparing volumes of beads", _of_beads(model, truth, rows, chosen, grid))
+    own = rows[model.world.piece(len(rows))]
+    compare = _Comparison(grid, len(own), progress, model.world)
+    own = own if len(own) else rows[:1]  # a process without an image takes one all the same, not to be counted
+    chosen = np.asarray(latents)[own]
+    beads, base_beads = compare.all("comparing volumes of beads", _of_beads(model, truth, own, chosen, grid))
     atoms, base_atoms = None, None
     if settings.all_atoms:
-        of_atoms = _of_atoms(model, truth, rows, chosen, grid)
+        of_atoms = _of_atoms(model, truth, own, chosen, grid)
         atoms, base_atoms = compare.all("comparing volumes of all atoms", of_atoms)
     frequencies = shell_frequencies((box - 1) // 2 + 1, box, grid.pixel_size).numpy()
     known = settings.all_atoms and _knows_atoms(model, truth)
@@ -206,11 +209,12 @@ def _of_atoms(
 @dataclass(frozen=True)
 class _Comparison:
     grid: ImageGrid
-    count: int
+    count: int  # images of this process
     progress: Progress
+    world: World
 
     def all(self, description: str, volumes: Volumes) -> tuple[FscCurves, FscCurves]:
-        """Curves of predicted and of base volumes against the true ones."""
+        """Curves of predicted and of base volumes against the true ones, of all processes' images."""
         centred, cryobench = [], []
         base, of_base = None, torch.empty(0)
         with self.progress.track(self.count, description) as advance:
@@ -222,8 +226,13 @@ class _Comparison:
                 centred.append(shell_correlations(pair, truth).cpu())
                 cryobench.append(shell_correlations(pair, truth, "cryobench").cpu())
                 advance(1)
-        curves, areas = torch.stack(centred, dim=1), torch.stack(cryobench, dim=1)
+        curves, areas = self._gathered(centred), self._gathered(cryobench)
         return self._figures(curves[0], areas[0]), self._figures(curves[1], areas[1])
+
+    def _gathered(self, pairs: list[Tensor]) -> Tensor:
+        """Curves of all images, (2, n, shells), from this process's pairs."""
+        own = torch.stack(pairs)[: self.count]
+        return torch.from_numpy(self.world.gather(own.numpy())).transpose(0, 1)
 
     def _figures(self, curves: Tensor, cryobench: Tensor) -> FscCurves:
         frequencies = shell_frequencies(curves.shape[1], self.grid.box, self.grid.pixel_size)

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cryosphere.distribution import World
 from cryosphere.evaluation.candidates import Candidates
 from cryosphere.evaluation.measures import correlation
 from cryosphere.fourier import parseval_weights, to_spectrum
@@ -49,6 +50,11 @@ class Oracle:
     def posteriors(self) -> Float:
         """Probability of each candidate, (m, C)."""
         return np.asarray(scipy.special.softmax(self.log_joint, axis=1))
+
+    def gathered(self, world: World) -> Oracle:
+        """The same of all processes' images, in order."""
+        rows, of_row = world.gather(self.rows), world.gather(self.of_row)
+        return Oracle(rows, self.candidates, of_row, world.gather(self.log_joint))
 
     def expected(self, values: Float) -> Float:
         """Posterior mean of a figure of the conformations (K,), (m,)."""
