@@ -2,12 +2,19 @@
 
 Small batches learn more from the same number of images (docs/learning.md: 64, 128 and 256 differ by a few thousandths
 at 250,000 images), large ones are taken faster by a GPU. So the batch grows while a step of twice the size takes well
-under twice the time, and while enough steps remain.
+under twice the time, and while enough steps remain. On a processor it would not: 128 images keep it busy.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+
+import torch
+
+from cryosphere.model.vae import HeterogeneityModel, Weights
+from cryosphere.training.accumulation import is_out_of_memory
+from cryosphere.training.data import ParticleLoader, Rows
 
 SMALLEST = 128
 LARGEST = 4096
@@ -31,3 +38,40 @@ def choose_batch_size(views: int, seconds: Callable[[int], float | None]) -> tup
         size, taken = 2 * size, twice
     speed = "" if taken is None else f", measured at {size / taken:,.0f} images/s"
     return size, f"batch size: {size}{speed} (another with --batch-size)"
+
+
+def measuring(model: HeterogeneityModel, loader: ParticleLoader, rows: Rows) -> Callable[[int], float | None]:
+    """Seconds that the gradient of a step of so many of these images takes, on each of the loader's processes.
+
+    Nothing is learned from them.
+    """
+
+    def attempt(size: int) -> float | None:
+        batch = loader.batch(rows[: -(-size // loader.world.size)])
+        taken = []
+        try:
+            for _ in range(3):  # the first one also finds plans and memory
+                began = _now(loader.device)
+                model(batch, Weights()).total.backward()
+                taken.append(_now(loader.device) - began)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+        return min(taken)
+
+    def seconds(size: int) -> float | None:
+        found = attempt(size)
+        model.zero_grad(set_to_none=True)
+        if found is None and loader.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return found
+
+    return seconds
+
+
+def _now(device: torch.device) -> float:
+    """Seconds on a clock, once the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

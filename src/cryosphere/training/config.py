@@ -138,7 +138,12 @@ class TrainingSettings(Section):
     """The loop."""
 
     epochs: int | None = Field(default=None, ge=1, description="passes over the images; by default from their number")
-    batch_size: int = Field(default=128, ge=1, description="images per step")
+    batch_size: int | None = Field(
+        default=None, ge=1, description="images per step; by default 128, or more where a GPU takes them faster"
+    )
+    images_at_once: int | None = Field(
+        default=None, ge=1, description="of a step, to save memory; by default all, fewer when memory runs out"
+    )
     learning_rate: float = Field(default=3e-3, gt=0, description="of encoder and decoder")
     segmentation_learning_rate: float = Field(default=1e-2, gt=0, description="of the mixture that cuts the chain")
     learning_rate_schedule: Literal["cosine", "constant"] = Field(

@@ -32,9 +32,10 @@ from cryosphere.progress import SILENT, Progress
 from cryosphere.structures.model import AtomicModel
 from cryosphere.structures.write import write_model
 from cryosphere.training import checkpoints
+from cryosphere.training.batch_size import SMALLEST, choose_batch_size, measuring
 from cryosphere.training.build import build_model, find_device, parts_of
 from cryosphere.training.config import Config
-from cryosphere.training.data import ParticleLoader
+from cryosphere.training.data import ParticleLoader, Split
 from cryosphere.training.prepare import Inputs, build_images, lifted_features, mean_base_correlation, read_inputs
 from cryosphere.training.run_directory import RunDirectory, RunFacts, differing_keys, no_empty_folders
 from cryosphere.training.run_lock import results_alone, training_alone
@@ -52,7 +53,12 @@ _WHY_NOT_LONGER = (
     ". A run cannot be made longer: the learning rate and the weights of the loss change over all its epochs, so more "
     "of them would have been another run from the start (preprocessed images are found again)"
 )
-MAY_CHANGE_ON_RESUME = ("training.device", "training.checkpoint_minutes", "training.keep_checkpoints")
+MAY_CHANGE_ON_RESUME = (
+    "training.device",
+    "training.images_at_once",
+    "training.checkpoint_minutes",
+    "training.keep_checkpoints",
+)
 
 
 def train(
@@ -160,11 +166,29 @@ def _prepare(
         model = build_model(inputs.config, inputs.atomic_model.beads, grid, len(images), device)
         base = _base_correlation(inputs, images)
         model.running_correlation.fill_(max(base, 0.01))
+        loader = ParticleLoader(images, lifted, device, grid=model.projector.grid, world=world)
+    inputs = world.from_first(partial(_with_batch_size, inputs, model, loader))
+    with world.together():
         if existing != "resume" and world.is_first:
             _begin(run, inputs, _facts(inputs, base, images.path, lifted.path if lifted else None))
         _describe(inputs, images.box, images.pixel_size, model, base)
-        loader = ParticleLoader(images, lifted, device, grid=model.projector.grid, world=world)
     return Trainer(model, loader, inputs.config, run, _launched(device, world))
+
+
+def _with_batch_size(inputs: Inputs, model: HeterogeneityModel, loader: ParticleLoader) -> Inputs:
+    """The same with the images per step decided."""
+    training = inputs.config.training
+    if training.batch_size is not None:
+        return inputs
+    assert training.epochs is not None  # completed when the inputs were read
+    rows = Split.of(inputs.config, len(loader)).train
+    if loader.device.type == "cpu":
+        size, why = SMALLEST, f"batch size: {SMALLEST} (another with --batch-size)"
+    else:
+        size, why = choose_batch_size(training.epochs * len(rows), measuring(model, loader, rows))
+    log.info("%s", why)
+    config = inputs.config.model_copy(update={"training": training.model_copy(update={"batch_size": size})})
+    return replace(inputs, config=config, notes=(*inputs.notes, why))
 
 
 def _launched(device: torch.device, world: World) -> Fabric:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import signal
 import time
 from collections.abc import Iterator
@@ -13,11 +12,7 @@ from functools import partial
 from types import FrameType
 from typing import Any, Literal
 
-import numpy as np
-import torch
 from lightning_fabric import Fabric
-from torch import nn
-from torch.optim import AdamW
 
 from cryosphere.errors import FailedElsewhereError, NonFiniteLossError, ProcessLostError
 from cryosphere.model.batch import Batch
@@ -30,7 +25,8 @@ from cryosphere.training.data import ParticleLoader, Split, epoch_order
 from cryosphere.training.metrics import EpochAverages
 from cryosphere.training.reporting import Reports, tell_epoch
 from cryosphere.training.run_directory import RunDirectory
-from cryosphere.training.schedules import coarse_to_fine, warm_then_cosine
+from cryosphere.training.schedules import coarse_to_fine
+from cryosphere.training.step import Stepper, step_seed
 from cryosphere.training.validation import validate
 
 log = logging.getLogger(__name__)
@@ -67,20 +63,18 @@ class Trainer:
         self.run = run
         self.fabric = fabric
         self.split = Split.of(config, len(loader))
+        assert self.settings.epochs is not None  # completed when the inputs were read
+        assert self.settings.batch_size is not None  # likewise
+        self.epochs = self.settings.epochs
         self.batch_size = min(self.settings.batch_size, len(self.split.train))
         self.steps_per_epoch = -(-len(self.split.train) // self.batch_size)
-        assert self.settings.epochs is not None  # completed when the inputs were read
-        self.epochs = self.settings.epochs
         self._join_after = min(max(1, round(JOIN_AT * self.epochs)), self.epochs - 1)  # 0: never, with one epoch
         self._total_steps = self.steps_per_epoch * self.epochs
         self.raw_model = model
-        self.optimizer: Any
-        self.model: Any
-        self.model, self.optimizer = fabric.setup(model, _optimizer(model, config))
+        self.stepper = Stepper(model, config, fabric, self.world)
         self.state = State()
         self.averaged = AveragedWeights(model, self.settings.average) if self.settings.average else None
         self.averages = self._no_averages()
-        self._generator = torch.Generator(fabric.device)
         self._stop_signal: int | None = None
         self._began = time.monotonic()
 
@@ -89,13 +83,13 @@ class Trainer:
 
     def resume(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Go on from a checkpoint, exactly."""
-        checkpoints.restore_state(checkpoint, self.raw_model, self.optimizer.optimizer)
+        checkpoints.restore_state(checkpoint, self.raw_model, self.stepper.optimizer.optimizer)
         if self.averaged is not None:
             self.averaged.restore(checkpoint.tensors)
         facts = checkpoint.facts
         self.state = State(**facts["state"])
         self.averages.restore(facts["averages"])
-        self._set_learning_rates(max(self.state.step - 1, 0) / self._total_steps)  # as the last step had them
+        self.stepper.set_learning_rates(max(self.state.step - 1, 0) / self._total_steps)  # as the last step had them
 
     def fit(self, progress: Progress = SILENT) -> Outcome:
         """Train to the last epoch, or until Ctrl-C or SIGTERM, which save and stop.
@@ -104,6 +98,8 @@ class Trainer:
             NonFiniteLossError: if a term of the loss or the gradient is not finite; the last checkpoint is sound.
             ProcessLostError: if another process of the job died.
         """
+        if self.state.epoch < self.epochs:
+            self.loader.settle(progress)
         reports = Reports(self.run, self.state.metrics, self.world)
         self._began = time.monotonic() - self.state.seconds  # as if it had never been interrupted
         with _stopping_on_signals(self), reports:
@@ -145,7 +141,7 @@ class Trainer:
         state = self.state
         order = epoch_order(self.split.train, self.settings.seed, state.epoch)
         rest = order[state.step_in_epoch * self.batch_size :]
-        self.model.train()
+        self.stepper.model.train()
         last_saved = time.monotonic()
         label = f"epoch {state.epoch + 1}/{self.epochs}"
         with progress.track(len(rest), label) as advance:
@@ -166,29 +162,15 @@ class Trainer:
         return True
 
     def _step(self, batch: Batch) -> None:
-        state, share = self.state, batch.share
+        state = self.state
         done = state.step / self._total_steps
-        self._set_learning_rates(done)
-        self._generator.manual_seed(_step_seed(self.settings.seed, state.step))
-        losses = self.model(batch, self._weights(done), self._generator)
-        self.optimizer.zero_grad(set_to_none=True)
-        with self.world.talking():
-            self.fabric.backward(losses.total)
-        largest = math.inf if self.settings.gradient_clip is None else self.settings.gradient_clip
-        norm = self.fabric.clip_gradients(self.model, self.optimizer, max_norm=largest, error_if_nonfinite=False)
-        assert norm is not None
-        self.optimizer.step()
-        self.raw_model.observe(self.world.sum(share.count * losses.correlation.detach()) / share.total)
+        self.stepper.set_learning_rates(done)
+        losses, norm = self.stepper.take(batch, self._weights(done), state.step)
         if self.averaged is not None:
             self.averaged.update(self.raw_model)
-        self.averages.add(losses, norm, state.step, share)
+        self.averages.add(losses, norm, state.step, batch.share)
         state.step += 1
         state.step_in_epoch += 1
-
-    def _set_learning_rates(self, done: float) -> None:
-        factor = warm_then_cosine(done) if self.settings.learning_rate_schedule == "cosine" else 1.0
-        for group in self.optimizer.param_groups:
-            group["lr"] = factor * group["peak"]
 
     def _weights(self, done: float) -> Weights:
         loss = self.config.loss
@@ -200,7 +182,7 @@ class Trainer:
     def _finish_epoch(self) -> dict[str, Any]:
         self._require_finite()
         state, averages = self.state, self.averages.averages()
-        seed = _step_seed(self.settings.seed, 0)
+        seed = step_seed(self.settings.seed, 0)
         explained = validate(self.raw_model, self.loader, self.split, self.batch_size, seed)
         state.seconds = time.monotonic() - self._began
         images = self.averages.images
@@ -219,7 +201,7 @@ class Trainer:
             **{name: averages[name] for name in EpochAverages.TERMS if name not in ("correlation", "total")},
             "kl_weight": float(self.raw_model.kl_weight()),
             "segments": int(self.raw_model.segmentation.alive.sum()),
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": self.stepper.optimizer.param_groups[0]["lr"],
         }
         state.epoch += 1
         state.step_in_epoch = 0
@@ -260,7 +242,7 @@ class Trainer:
         """Write a checkpoint: all processes come here, the first one writes. It fits any number of processes."""
         self._require_finite()
         facts = {"state": vars(self.state), "averages": self.averages.state()}
-        tensors = checkpoints.gather_state(self.raw_model, self.optimizer.optimizer)
+        tensors = checkpoints.gather_state(self.raw_model, self.stepper.optimizer.optimizer)
         if self.averaged is not None:
             tensors |= self.averaged.state()
         if not self.world.is_first:
@@ -280,29 +262,6 @@ class Trainer:
             raise KeyboardInterrupt
         self._stop_signal = number
         log.warning("%s: saving a checkpoint and stopping", signal.Signals(number).name)
-
-
-def _optimizer(model: HeterogeneityModel, config: Config) -> AdamW:
-    settings = config.training
-    # the free encoder's parameters are latents, which their prior holds together already
-    encoder_decay = 0.0 if config.encoder.kind == "free" else settings.weight_decay
-    rates = settings.learning_rate, settings.segmentation_learning_rate
-    groups = [
-        _group(model.encoder, rates[0], encoder_decay),
-        _group(model.decoder, rates[0], settings.weight_decay),
-        _group(model.segmentation, rates[1], 0.0),
-    ]
-    return AdamW(groups, fused=True)
-
-
-def _group(part: nn.Module, rate: float, decay: float) -> dict[str, Any]:
-    """Parameters that share a learning rate, whose peak the schedule multiplies."""
-    return {"params": list(part.parameters()), "lr": rate, "peak": rate, "weight_decay": decay}
-
-
-def _step_seed(seed: int, step: int) -> int:
-    """A seed for one step's draws that depends on nothing but the run's seed and the step."""
-    return int(np.random.SeedSequence([seed, 2, step]).generate_state(1, np.uint64)[0] >> 1)
 
 
 @contextmanager
