@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from cryosphere.errors import DiskFullError
 
@@ -69,3 +70,15 @@ def saying_where_the_disk_is_full(path: Path) -> Iterator[None]:
             f"{path}: the disk or quota is full ({reason}); what was there before is still whole. Make room and give "
             "the command again (a training goes on with --resume)"
         ) from error
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, which is made itself if it is not there: tried, for no flag tells it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            return True
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return False

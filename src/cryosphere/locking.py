@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -50,7 +50,8 @@ def held(path: Path, doing: str, *, wait: bool = False) -> Iterator[None]:
         _sign(path, doing)
         yield
     finally:
-        path.unlink(missing_ok=True)  # whoever opened it meanwhile sees that it is gone, and makes another
+        with suppress(OSError):  # whoever opened it meanwhile sees that it is gone, and makes another
+            path.unlink()
         lock.release()
 
 

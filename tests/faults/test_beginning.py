@@ -8,6 +8,7 @@ import pytest
 
 from cryosphere.training.configure import configure
 from cryosphere.training.run_directory import RunDirectory
+from cryosphere.training.run_lock import results_alone
 from cryosphere.training.train import train
 
 from .conftest import SMALL
@@ -76,14 +77,16 @@ def test_what_a_killed_training_left_half_written_is_cleared_away(config, tmp_pa
     run = RunDirectory(tmp_path / "run")
     train(config, run.root)
     run.tensorboard.joinpath(".keep").write_text("not ours")
-    for name in (
-        ".metrics.csv.123.part",
-        ".second_look.npz.123.part",
-        "checkpoints/.step_0000000009.safetensors.1.part",
-    ):
+    run.evaluation.with_suffix("").mkdir()
+    trainings = (".metrics.csv.1.part", ".second_look.npz.1.part", "checkpoints/.step_0000000009.safetensors.1.part")
+    evaluations = {".evaluation.json.1.part", "evaluation/.figures.npz.1.part"}
+    for name in (*trainings, *evaluations):
         (run.root / name).write_text("half")
     (run.root / ".new-abc").mkdir()
     (run.root / ".new-abc" / "model.cif").write_text("half")
     (run.root / ".lock").write_text("")
     train(config, run.root, existing="resume")
-    assert [path.name for path in run.root.rglob(".*")] == [".keep"]
+    hidden = {path.relative_to(run.root).as_posix() for path in run.root.rglob(".*")}
+    assert hidden == {"tensorboard/.keep"} | evaluations
+    with results_alone(run, "analysis"):
+        assert {path.name for path in run.root.rglob(".*")} == {".keep", ".lock-results"}

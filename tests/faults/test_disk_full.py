@@ -173,6 +173,20 @@ def test_simulated_and_projected_stacks_without_room(bench: Bench, limit: int) -
         assert [path.name for path in bench.runs.iterdir()] == ["simulation.yaml"]
 
 
+def test_a_simulation_whose_truth_finds_no_room_goes_on(small_disk: Path, bench: Bench) -> None:
+    config = small_disk / "simulation.yaml"
+    shutil.copy(bench.data / "simulation.yaml", config)
+    command = ["simulate", config, "--outdir", small_disk / "simulated"]
+    leave_free(small_disk, 1000)  # KiB: the images take 961
+    code, said = bench.nursery.run(*command)
+    assert_full(code, said)
+    (small_disk / "filler").unlink()
+    code, said = bench.nursery.run(*command)
+    assert code == 0, said
+    same = ("particles.mrcs", "truth.npz")
+    assert all((small_disk / "simulated" / name).read_bytes() == (bench.data / name).read_bytes() for name in same)
+
+
 def test_a_stack_on_a_disk_without_a_single_block(small_disk: Path, bench: Bench) -> None:
     leave_free(small_disk, 0)
     inputs = ["--model", bench.data / "model.cif", "--particles", bench.data / "particles.star"]

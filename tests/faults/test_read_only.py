@@ -58,6 +58,20 @@ def test_caches_go_into_the_run_and_belong_to_it(project: Bench) -> None:
     assert sorted(path.name for path in project.runs.iterdir()) == ["a", "data"]
 
 
+def test_what_another_user_has_left_unfinished_is_let_be(data: Path, bench: Bench) -> None:
+    if os.geteuid() == 0 and sys.platform != "linux":
+        pytest.skip("root may write to every file")
+    code, said = bench.nursery.run(*bench.training(epochs=1))
+    assert code == 0, said
+    [made] = (bench.runs / "cryosphere-cache").glob("spectra-*.npy")
+    unfinished = made.rename(made.with_name(f".{made.name}.part"))
+    unfinished.chmod(0o444)
+    code, said = bench.nursery.run(*bench.training("--overwrite", epochs=1), obedient=True)
+    assert code == 0, said
+    assert caches(bench) == ["spectra"]
+    assert unfinished.exists()
+
+
 def test_a_run_cannot_be_made_where_nothing_can_be_written(project: Bench) -> None:
     there = Bench(project.data, project.data, project.nursery)
     code, said = project.nursery.run(*there.training(), obedient=True)

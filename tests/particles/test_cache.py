@@ -272,14 +272,14 @@ def test_a_table_of_other_length_is_refused(stacks, tmp_path):
 
 def test_where_the_first_folder_cannot_be_written_to_the_second_serves(stacks, tmp_path, monkeypatch, caplog):
     shared, own = tmp_path / "shared", tmp_path / "own"
-    original = cache_module.is_writable
-    monkeypatch.setattr(cache_module, "is_writable", lambda folder: folder != shared and original(folder))
+    original = checked_array.is_writable
+    monkeypatch.setattr(checked_array, "is_writable", lambda folder: folder != shared and original(folder))
     with caplog.at_level("INFO"):
         prepared = build_cache(stacks.table, stacks, SETTINGS, CacheFolders((shared, own)))
     assert prepared.path.parent == own
     assert f"{shared} cannot be written to: caches go to {own}" in caplog.text
     assert not shared.exists()
-    monkeypatch.setattr(cache_module, "is_writable", lambda folder: False)
+    monkeypatch.setattr(checked_array, "is_writable", lambda folder: False)
     assert build_cache(stacks.table, stacks, SETTINGS, CacheFolders((shared, own))).path == prepared.path
     prepared.path.unlink()
     with pytest.raises(InputError, match="no permission to write"):
@@ -288,6 +288,6 @@ def test_where_the_first_folder_cannot_be_written_to_the_second_serves(stacks, t
 
 def test_a_complete_cache_in_a_folder_that_cannot_be_written_to_is_used(stacks, tmp_path, monkeypatch):
     shared = build_cache(stacks.table, stacks, SETTINGS, tmp_path / "shared")
-    monkeypatch.setattr(cache_module, "is_writable", lambda folder: False)
+    monkeypatch.setattr(checked_array, "is_writable", lambda folder: False)
     found = build_cache(stacks.table, stacks, SETTINGS, CacheFolders((tmp_path / "shared", tmp_path / "own")))
     assert found.path == shared.path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
@@ -12,7 +11,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import numpy as np
 import torch
@@ -111,23 +109,11 @@ class CacheFolders:
             if array.is_complete():
                 return array
         for array in arrays:
-            if is_writable(array.path.parent):
+            if array.can_be_built():
                 if array is not arrays[0]:
                     log.info("%s cannot be written to: caches go to %s", self.folders[0], array.path.parent)
                 return array
         raise InputError(f"no permission to write preprocessed images to {' or '.join(map(str, self.folders))}")
-
-
-def is_writable(folder: Path) -> bool:
-    """Whether files can be made in a folder, which is made itself if it is not there: tried, for no flag tells it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            return True
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise
-        return False
 
 
 def build_cache(

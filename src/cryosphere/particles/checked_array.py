@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryosphere.errors import DiskFullError, ImageStackError, InputError
-from cryosphere.files import is_disk_full
+from cryosphere.files import is_disk_full, is_writable
 from cryosphere.locking import held
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,11 @@ class CheckedArray:
                 return layout.fits(file) and bool(layout.read_checksums(file).all())
         except OSError:
             return False
+
+    def can_be_built(self) -> bool:
+        """Whether this process may write the file, and go on with what another user has perhaps left unfinished."""
+        begun = (path for path in (_unfinished(self.path), _lock(self.path)) if path.exists())
+        return is_writable(self.path.parent) and all(os.access(path, os.R_OK | os.W_OK) for path in begun)
 
     def read(self, rows: Rows | slice) -> Values:
         """The given rows, in that order.
@@ -143,7 +148,7 @@ def build(
     Raises:
         DiskFullError: if there is no room; it is claimed before the work begins.
     """
-    with held(array.path.with_name(f".{array.path.name}.lock"), "preprocessing", wait=True):
+    with held(_lock(array.path), "preprocessing", wait=True):
         if array.is_complete():  # another process has made it meanwhile
             return
         if array.path.exists():
@@ -298,6 +303,10 @@ def _write_at(file: BinaryIO, start: int, rows: Rows, values: NDArray[Any]) -> N
 
 def _unfinished(path: Path) -> Path:
     return path.with_name(f".{path.name}.part")
+
+
+def _lock(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
 
 
 def _checksum(row: Any) -> int:
