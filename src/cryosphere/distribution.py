@@ -8,7 +8,7 @@ everything here then does nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,7 +22,6 @@ from torch import Tensor
 
 from cryosphere.errors import ConfigError, FailedElsewhereError, ProcessLostError
 
-Value = TypeVar("Value")
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 PATIENCE = timedelta(days=1)  # the others wait while the first process prepares images
@@ -96,22 +95,12 @@ class World:
         found = np.concatenate([p[: n * row].numpy() for p, n in zip(pieces, lengths, strict=True)])
         return found.view(content.dtype).reshape(-1, *content.shape[1:])
 
-    def from_first(self, make: Callable[[], Value]) -> Value:
-        """What the first process makes, for all.
+    def from_first(self, array: NDArray[Scalar]) -> NDArray[Scalar]:
+        """The first process's array, for all: what each decides for itself could differ in the last digit.
 
-        Raises:
-            FailedElsewhereError: on the others if it fails there.
+        The arrays of the others say of which type and shape its rows are.
         """
-        if self.size == 1:
-            return make()
-        made: list[Any] = [None]
-        with self.together():
-            if self.is_first:
-                made[0] = make()
-        with self.talking():
-            torch.distributed.broadcast_object_list(made, 0, group=self._hosts)
-        found: Value = made[0]
-        return found
+        return self.gather(array if self.is_first else array[:0])
 
     def copy_from_first(self, tensors: Iterable[Tensor]) -> None:
         """Give tensors the values that they have on the first process."""

@@ -54,10 +54,6 @@ def stop_in(name: str, rank: int, at_step: int, number: signal.Signals) -> None:
     after_steps(stop)
 
 
-def failing(error: Exception) -> None:
-    raise error
-
-
 def outcome_of(block: Callable[[], Any]) -> str:
     try:
         return repr(block())
@@ -73,7 +69,7 @@ def talk(world: World, folder: Path) -> None:
         "gathered in two dimensions": world.gather(np.full((world.rank, 3), 2.5, np.float16)).tolist(),
         "sum": world.sum(torch.tensor([1.0, world.rank])).tolist(),
         "agreed": [world.agree(on=world.rank == 1), world.agree(on=False)],
-        "from the first": world.from_first(lambda: {"made by": world.rank}),
+        "from the first": world.from_first(np.full((2 + world.rank, 2), 0.5 + world.rank)).tolist(),
     }
     copied = torch.full((3,), world.rank, dtype=torch.int64)
     world.copy_from_first([copied, flags := torch.tensor([world.is_first])])
@@ -97,7 +93,6 @@ def talk(world: World, folder: Path) -> None:
         "fails on none": outcome_of(lambda: fails_on(9)),
         "goes ahead": outcome_of(lambda: goes_ahead("made")),
         "fails ahead": outcome_of(lambda: goes_ahead("unmade", fails=True)),
-        "fails to make": outcome_of(lambda: world.from_first(lambda: failing(OSError("the first cannot make it")))),
     }
     (folder / f"talk-{world.rank}.json").write_text(json.dumps([together, apart]))
 

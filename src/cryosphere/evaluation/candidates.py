@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
+from cryosphere.distribution import ALONE, World
 from cryosphere.evaluation.true_atoms import AtomsOfBeads
 from cryosphere.simulation.atoms import atom_amplitudes
 from cryosphere.simulation.truth import Truth
@@ -55,16 +56,17 @@ class Candidates:
         return np.asarray(total / (self.shares * self.counts.sum()))
 
 
-def find_candidates(truth: Truth, most: int, model: AtomicModel | None = None) -> Candidates:
+def find_candidates(truth: Truth, most: int, model: AtomicModel | None = None, world: World = ALONE) -> Candidates:
     """Every conformation that images show, or where these are more than `most`, `most` groups of like ones.
 
     Groups are k-means clusters along the main directions of motion, which are taken from at most SAMPLE conformations
-    by the small matrix of their inner products. `model`: needed where the images are made of atoms.
+    by the small matrix of their inner products. `model`: needed where the images are made of atoms. `world`: processes
+    that get the same groups.
     """
     counts = np.bincount(truth.conformation_index, minlength=len(truth.conformations))
     shown = np.flatnonzero(counts)
     exact = len(shown) <= most
-    labels = np.arange(len(shown)) if exact else _clusters(truth, shown, counts[shown], most)
+    labels = np.arange(len(shown)) if exact else world.from_first(_clusters(truth, shown, counts[shown], most))
     group = np.zeros(len(counts), dtype=np.int64)
     group[shown] = labels
     if truth.density == "atoms":

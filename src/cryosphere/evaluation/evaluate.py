@@ -111,32 +111,28 @@ def _evaluate(
     oracle = _ask_oracle(model, known, counts.oracle_images, progress) if counts.oracle_images else None
     compared = compare(model, known, latents.mean, figures, progress)
     fsc = _compare_volumes(model, known, latents, counts, progress) if counts.fsc_images else None
-    world = model.world
-    model.work_alone()
-
-    def judge() -> Evaluation:
+    with model.world.together():
         sample = take_sample(model, known, latents.mean, counts.structure_images, progress)
         material = Material(model, known, groups, latents, figures, oracle, compared, sample)
-        return _write(material, fsc, progress)
+        result = replace(material.evaluation(), fsc=None if fsc is None else fsc.summary())
+        if model.world.is_first:
+            _write(material, result, fsc, progress)
+    return result
 
-    return world.from_first(judge)
 
-
-def _write(material: Material, fsc: FscResult | None, progress: Progress) -> Evaluation:
+def _write(material: Material, result: Evaluation, fsc: FscResult | None, progress: Progress) -> None:
     run = material.model.run
-    result = replace(material.evaluation(), fsc=None if fsc is None else fsc.summary())
     per_image = material.per_image()
     per_image.save(run.root / "evaluation" / "figures.npz")
     write_text(run.evaluation, json.dumps(_plain(asdict(result)), indent=2) + "\n")
     page = write_page(run.root, result, per_image, fsc, material.strips(), progress)
     log.info("pictures and page: %s", page)
-    return result
 
 
 def _ask_oracle(model: TrainedModel, truth: Truth, images: int, progress: Progress) -> Oracle:
     rows = evenly(len(model.table), images)
     own = rows[model.world.piece(len(rows))]
-    candidates = model.world.from_first(lambda: find_candidates(truth, ORACLE_CANDIDATES, model.atomic_model))
+    candidates = find_candidates(truth, ORACLE_CANDIDATES, model.atomic_model, model.world)
     with model.world.together():
         oracle = ask_oracle(truth, ImageStacks(model.table), own, candidates, model.device, progress)
     return oracle.gathered(model.world)

@@ -131,7 +131,7 @@ class _Scene:
             self.posterior = LatentPosterior(model, loader)
             known, spreads = posteriors(model, loader, some, batch_size)
             self.usual_sd = torch.from_numpy(spreads).median(dim=0).values.numpy()
-            centres = self.world.from_first(lambda: _centres(known))
+            centres = self.world.from_first(_centres(known))
             self.latents = torch.as_tensor(centres, dtype=torch.float32, device=model.positions.device)
             self.structures = self.posterior.structures(self.latents)
 

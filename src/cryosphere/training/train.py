@@ -7,7 +7,6 @@ import logging
 import shutil
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from inspect import signature
 from pathlib import Path
 from tempfile import mkdtemp
@@ -94,8 +93,8 @@ def train(
             device = find_device(config.training.device)
             inputs = read_inputs(with_absolute_paths(config))
             parts_of(inputs.config, inputs.atomic_model.beads)
-        find = partial(_checkpoint_to_resume, run, inputs)
-        checkpoint = world.from_first(find) if existing == "resume" else None
+            checkpoint = _checkpoint_to_resume(run, inputs) if existing == "resume" else None
+        _require_same_everywhere(checkpoint, world)
         with ExitStack() as results:
             with world.together():
                 if existing == "overwrite":
@@ -147,6 +146,18 @@ def _checkpoint_to_resume(run: RunDirectory, inputs: Inputs) -> checkpoints.Chec
     return checkpoint
 
 
+def _require_same_everywhere(checkpoint: checkpoints.Checkpoint | None, world: World) -> None:
+    """Refuse to go on where processes have read different checkpoints."""
+    step = -1 if checkpoint is None else int(checkpoint.facts["state"]["step"])
+    steps = sorted(set(world.gather(np.array([step])).tolist()))
+    if len(steps) > 1:
+        error = RunError(
+            f"the machines of this job do not see the same checkpoints: the newest sound ones are of steps {steps}. "
+            "Files of one of them may be late or damaged: start again in a minute"
+        )
+        raise world.told_once(error)
+
+
 def _prepare(
     run: RunDirectory, inputs: Inputs, existing: Existing, device: torch.device, world: World, progress: Progress
 ) -> Trainer:
@@ -167,7 +178,9 @@ def _prepare(
         base = _base_correlation(inputs, images)
         model.running_correlation.fill_(max(base, 0.01))
         loader = ParticleLoader(images, lifted, device, grid=model.projector.grid, world=world)
-    inputs = world.from_first(partial(_with_batch_size, inputs, model, loader))
+        if world.is_first:
+            inputs = _with_batch_size(inputs, model, loader)
+    inputs = _with_size_of_first(inputs, world)
     with world.together():
         if existing != "resume" and world.is_first:
             _begin(run, inputs, _facts(inputs, base, images.path, lifted.path if lifted else None))
@@ -189,6 +202,14 @@ def _with_batch_size(inputs: Inputs, model: HeterogeneityModel, loader: Particle
     log.info("%s", why)
     config = inputs.config.model_copy(update={"training": training.model_copy(update={"batch_size": size})})
     return replace(inputs, config=config, notes=(*inputs.notes, why))
+
+
+def _with_size_of_first(inputs: Inputs, world: World) -> Inputs:
+    """The same with the images per step that the first process decided on: the only one that has measured."""
+    training = inputs.config.training
+    size = int(world.from_first(np.array([training.batch_size or 0]))[0])
+    config = inputs.config.model_copy(update={"training": training.model_copy(update={"batch_size": size})})
+    return replace(inputs, config=config)
 
 
 def _launched(device: torch.device, world: World) -> Fabric:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from types import FrameType
 from typing import Any, Literal
 
@@ -210,14 +209,17 @@ class Trainer:
 
     def _join_segments(self) -> None:
         rows = self.split.validation if len(self.split.validation) else self.split.train
-        find = partial(joining.join_alike, self.raw_model, self.loader, rows, self.batch_size)
-        joins = self.world.from_first(find)
-        if not joins:
+        joins: list[joining.Join] = []
+        with self.world.together():
+            if self.world.is_first:
+                joins = joining.join_alike(self.raw_model, self.loader, rows, self.batch_size)
+        if not self.world.agree(on=bool(joins)):
             return
         self.world.copy_from_first(self.raw_model.state_dict().values())
         if self.averaged is not None:
             self.averaged.begin(self.raw_model)
-        log.info("%s", joining.describe(joins, int(self.raw_model.segmentation.alive.sum())))
+        if joins:
+            log.info("%s", joining.describe(joins, int(self.raw_model.segmentation.alive.sum())))
 
     def _require_finite(self) -> None:
         failure = self.averages.first_failure()
