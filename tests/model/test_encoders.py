@@ -7,14 +7,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cryosphere.fourier import low_pass, soft_disc
+from cryosphere.fourier import crop, low_pass, soft_disc, to_spectrum
 from cryosphere.imaging.ctf import contrast_transfer
 from cryosphere.imaging.formation import particle_spectra
+from cryosphere.imaging.grid import ImageGrid
 from cryosphere.imaging.projection import SpreadProjector
 from cryosphere.model.batch import Batch
 from cryosphere.model.encoders import FreeEncoder, LiftedEncoder, PixelEncoder
 from cryosphere.model.lifting import Lifter, LiftingGrid, sample
 from cryosphere.model.vae import BaseStructure
+
+from .conftest import some_ctf
 
 
 def test_sampling_at_pixel_centres_reads_the_pixels() -> None:
@@ -71,3 +74,23 @@ def test_the_pixel_encoder_does_not_see_beyond_the_low_pass(batch: Batch) -> Non
 def test_the_lifted_encoder_says_what_is_missing(batch: Batch) -> None:
     with pytest.raises(ValueError, match="lifted features"):
         LiftedEncoder(10, (8,), 2)(replace(batch, features=None))
+
+
+@pytest.mark.parametrize("box", [95, 96])
+def test_images_cropped_to_what_the_filter_leaves_give_the_same_features(box: int) -> None:
+    grid, count = ImageGrid(box, 1.5), 8
+    generator = torch.Generator().manual_seed(0)
+    positions = 20 * torch.randn(60, 3, generator=generator)
+    points = LiftingGrid.around(positions.numpy(), 16)
+    rotations = torch.linalg.qr(torch.randn(count, 3, 3, generator=generator))[0]
+    images = torch.randn(count, box, box, generator=generator)
+    whole = Batch(torch.arange(count), to_spectrum(images), rotations, some_ctf(count))
+    coarse = grid.cropped_to(points.spacing / 1.5)
+    assert coarse.box <= 0.8 * box
+    cropped = replace(whole, spectra=crop(whole.spectra, box, coarse.box))
+    amplitudes, noise = torch.ones(60), coarse.box / box
+    expected = Lifter(positions, amplitudes, SpreadProjector(grid), points)(whole)
+    found = Lifter(positions, amplitudes, SpreadProjector(coarse), points, noise=noise)(cropped)
+    both = torch.stack([found.flatten(), expected.flatten()])
+    assert float(torch.corrcoef(both)[0, 1]) > 0.99  # reading between coarser pixels is a little blurred
+    assert float(found.std() / expected.std()) == pytest.approx(1, abs=0.1)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cryosphere.distribution import ALONE, World
 from cryosphere.errors import ConfigError
 from cryosphere.fourier import parseval_weights, up_to
 from cryosphere.imaging.ctf import CtfParameters, contrast_transfer
@@ -196,9 +197,11 @@ def decide_contrast(sample: torch.Tensor) -> tuple[str, str]:
     return contrast, why
 
 
-def build_images(inputs: Inputs, caches: CacheFolders, progress: Progress = SILENT) -> ParticleImages:
-    """The preprocessed images, made now or found in the cache."""
-    return build_cache(inputs.table, inputs.stacks, preprocess_settings(inputs.config), caches, progress)
+def build_images(
+    inputs: Inputs, caches: CacheFolders, progress: Progress = SILENT, world: World = ALONE
+) -> ParticleImages:
+    """The preprocessed images, made now or found in the cache; the processes of a job share the work."""
+    return build_cache(inputs.table, inputs.stacks, preprocess_settings(inputs.config), caches, progress, world)
 
 
 def mean_base_correlation(images: ParticleImages, atomic_model: AtomicModel, sigma: float) -> float:
@@ -212,37 +215,51 @@ def mean_base_correlation(images: ParticleImages, atomic_model: AtomicModel, sig
     return float(torch.cat(parts).mean())
 
 
+@dataclass(frozen=True)
+class CacheWork:
+    """Where what is computed once lies or goes, who is told how far it is, and the processes that share the work."""
+
+    caches: CacheFolders
+    progress: Progress = SILENT
+    world: World = ALONE
+
+
 def lifted_features(
     images: ParticleImages,
     atomic_model: AtomicModel,
     config: Config,
     device: torch.device,
-    caches: CacheFolders,
-    progress: Progress = SILENT,
+    work: CacheWork,
 ) -> CheckedArray:
     """The lifted features of all images, (n, points) float16, made now or found in the cache.
 
-    caches: may name a file that was made before, with particles and model as they were then, before they were written
+    work: its caches may name a file that was made before, with particles and model as they were then, before they were written
         to the run directory (which may cost the last bit of a number, and so change the file's name).
     """
     positions = atomic_model.beads.positions
     assert config.encoder.grid is not None  # completed when the inputs were read
     grid = LiftingGrid.around(positions, config.encoder.grid)
     shape = (len(images), len(grid.points))
+    caches, world = work.caches, work.world
     known = caches.features
-    if known is not None and (found := CheckedArray(known, shape)).is_complete():
-        return found
+    if known is not None:
+        found = CheckedArray(known, shape)
+        if not world.agree(on=not found.is_complete()):
+            return found
     name = f"lifted-{_features_key(images, atomic_model, config)}.npy" if known is None else known.name
-    array = caches.place(name, shape)
-    if array.is_complete():
+    with world.together():
+        array = caches.place(name, shape)
+    if not world.agree(on=not array.is_complete()):
         return array
-    projector = SpreadProjector(ImageGrid(images.box, images.pixel_size), config.beads.sigma, device)
+    seen = ImageGrid(images.box, images.pixel_size).cropped_to(grid.spacing / 1.5)
+    projector = SpreadProjector(seen, config.beads.sigma, device)
     base = torch.as_tensor(positions, dtype=torch.float32, device=device)
     amplitudes = torch.as_tensor(atomic_model.beads.amplitudes, dtype=torch.float32, device=device)
-    lifter = Lifter(base, amplitudes, projector, grid, residual=config.encoder.residual)
+    noise = seen.box / images.box  # of each frequency, where whole images have 1
+    lifter = Lifter(base, amplitudes, projector, grid, residual=config.encoder.residual, noise=noise)
     batches = [np.arange(start, min(start + 256, len(images))) for start in range(0, len(images), 256)]
-    tracking = progress.track(len(images), "placing images in the molecule's frame")
-    build(array, batches, _features_of(images, lifter, device), tracking)
+    tracking = work.progress.track(len(images), "placing images in the molecule's frame")
+    build(array, batches, _features_of(images, lifter, device), tracking, world)
     return array
 
 
@@ -255,7 +272,7 @@ def _features_of(
 
     def features(rows: NDArray[np.int64]) -> NDArray[np.float16]:
         index = torch.from_numpy(rows)
-        batch = Batch(index, images.spectra(rows), rotations[index], ctf[index]).to(device)
+        batch = Batch(index, images.spectra(rows, lifter.projector.grid.box), rotations[index], ctf[index]).to(device)
         values = lifter(batch).clamp(-6e4, 6e4)
         return np.asarray(values.cpu().numpy().astype("<f2"))
 
@@ -264,7 +281,7 @@ def _features_of(
 
 def _features_key(images: ParticleImages, atomic_model: AtomicModel, config: Config) -> str:
     table, beads = images.table, atomic_model.beads
-    how = f"3 {config.encoder.grid} {config.encoder.residual} {config.beads.sigma}"
+    how = f"4 {config.encoder.grid} {config.encoder.residual} {config.beads.sigma}"
     digest = hashlib.sha256(f"{images.path.stem} {how}".encode())
     optics = [table.optics_column(n) for n in ("voltage_kv", "spherical_aberration_mm", "amplitude_contrast")]
     columns = (
