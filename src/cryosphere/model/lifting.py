@@ -63,8 +63,9 @@ def _radius(positions: np.ndarray, margin: float) -> float:
 class Lifter:
     """Turns batches into lifted features, for one base structure.
 
-    The filter leaves nothing finer than two spacings of the grid, so images cropped to pixels of a third of a spacing give
-    the same features, several times as fast. `noise`: standard deviation of the noise at each frequency of the images.
+    The filter leaves nothing finer than two spacings of the grid, so images cropped to pixels of a third of a spacing
+    give the same features, several times as fast. `noise`: standard deviation of the noise at each of their
+    frequencies.
     """
 
     def __init__(
