@@ -55,7 +55,7 @@ docs: $(DOCS_READY)  ## build the documentation into docs/_build/html; warnings 
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-bench: $(READY)  ## measure speed on this machine
+bench: $(READY)  ## measure speed on this machine (all tables of docs/performance.md: benchmarks/performance.py)
 	$(BIN)/cryosphere bench
 
 clean:  ## remove .venv, caches and built documentation (never data or runs)

@@ -1,0 +1,166 @@
+"""Speed on this machine: the tables and pictures of docs/performance.md.
+
+    python benchmarks/performance.py                 everything, about a quarter of an hour on two cores
+    python benchmarks/performance.py growth          one part: steps, growth, gpu-prediction
+
+Every size is timed by `cryosphere bench` in a process of its own, so that none inherits another's memory. Nothing else
+should compute meanwhile. The loops by themselves: benchmarks/kernels.py; a GPU: benchmarks/gpu.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from page import DOCS, write_block
+from pictures import growth_picture, roofline_picture
+from pydantic import TypeAdapter
+
+from cryosphere.benchmarking.bench import Bench
+from cryosphere.benchmarking.floor import Machine, floor_of, work_of
+from cryosphere.benchmarking.problem import BenchSettings, made_up
+from cryosphere.benchmarking.table import table
+
+PAGE = "performance.md"
+COMMAND = "python benchmarks/performance.py"
+H200 = Machine(bytes_per_second=4.8e12, operations_per_second=67e12)  # by its data sheet, single precision
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A size, what is to be reached at it, and how often the literal step's speed that is."""
+
+    settings: BenchSettings
+    times_literal: float | None
+
+
+SIZES = (
+    Wanted(BenchSettings(), 10),
+    Wanted(BenchSettings(box=256, residues=13_941, segments=20), 40),
+    Wanted(BenchSettings(box=64, residues=214, segments=10, batch_size=128, pixel_size=1.5), None),
+)
+
+FROM = BenchSettings(box=256, residues=5_000, segments=20)
+GROWTH: dict[str, tuple[BenchSettings, ...]] = {
+    "residues": tuple(replace(FROM, residues=n) for n in (500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)),
+    "segments": tuple(replace(FROM, segments=n) for n in (4, 8, 15, 30, 60)),
+    "box": tuple(replace(FROM, residues=1_006, segments=25, box=n) for n in (64, 96, 128, 192, 256, 384)),
+}
+"""What grows, all else being equal: at 256² of 1 Å with 5,000 residues and 20 segments; boxes with 1,006 and 25."""
+
+
+def main() -> None:
+    """Time all sizes and write the blocks."""
+    blocks: dict[str, Callable[[], None]] = {"steps": steps, "growth": growth, "gpu-prediction": gpu_prediction}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("blocks", nargs="*", metavar="BLOCK", help=f"of {', '.join(blocks)}; default: all")
+    chosen = parser.parse_args().blocks or list(blocks)
+    if unknown := set(chosen) - set(blocks):
+        parser.error(f"no block is called {', '.join(sorted(unknown))}; there are {', '.join(blocks)}")
+    for name in chosen:
+        blocks[name]()
+
+
+def steps() -> None:
+    """The sizes that were asked for: what was predicted and what came, the whole tables, and the roofline."""
+    found = [measured(wanted.settings, literal=True) for wanted in SIZES]
+    tables = "\n\n".join(table(result) for result in found)
+    write_block("prediction", prediction(found), f"{COMMAND} steps", PAGE)
+    write_block("steps", f"```\n{tables}\n```", f"{COMMAND} steps", PAGE)
+    (DOCS / "_static" / "roofline.png").write_bytes(roofline_picture(found[:2]))
+
+
+def growth() -> None:
+    """How the step's time grows with residues, segments and pixels."""
+    found = {name: [measured(settings, literal=False) for settings in sizes] for name, sizes in GROWTH.items()}
+    text = "\n\n".join(growth_table(name, results) for name, results in found.items())
+    write_block("growth", text, f"{COMMAND} growth", PAGE)
+    (DOCS / "_static" / "growth.png").write_bytes(growth_picture(found))
+
+
+def gpu_prediction() -> None:
+    """The floor of the large sizes on a GPU, from its data sheet."""
+    lines = ["| box | residues | segments | batch | floor, ms | images/s at most |", "|---" * 6 + "|"]
+    for wanted in SIZES[:2]:
+        for batch in (64, 1024):
+            settings = replace(wanted.settings, batch_size=batch)
+            with made_up(replace(settings, batch_size=1), torch.device("cpu")) as problem:
+                work = work_of(problem.fast_model(), batch, problem.features.shape[1])
+            least = floor_of(work, H200, step_ms=1.0).floor_ms
+            lines.append(
+                f"| {settings.box} | {settings.residues:,} | {settings.segments} | {batch:,} | {least:.3f} | "
+                f"{1e3 * batch / least:,.0f} |"
+            )
+    write_block("gpu-prediction", "\n".join(lines), f"{COMMAND} gpu-prediction", PAGE, how="Computed")
+
+
+def measured(settings: BenchSettings, *, literal: bool) -> Bench:
+    """What `cryosphere bench` says of a size."""
+    options = [
+        *("--box", settings.box, "--residues", settings.residues, "--segments", settings.segments),
+        *("--batch-size", settings.batch_size, "--pixel-size", settings.pixel_size, "--device", "cpu"),
+        "--literal" if literal else "--no-literal",
+    ]
+    command = [sys.executable, "-m", "cryosphere", "bench", "--json", *map(str, options)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    result = TypeAdapter(Bench).validate_json(done.stdout)
+    print(table(result), end="\n\n", flush=True)
+    return result
+
+
+def prediction(results: Sequence[Bench]) -> str:
+    """Images per second by the floor, as measured, and of the literal step, beside what was asked for."""
+    lines = [
+        "| box | residues | segments | batch | floor, images/s | measured, images/s | of the floor | "
+        "literal, images/s | times the literal | wanted |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for result, wanted in zip(results, SIZES, strict=True):
+        s, literal = result.settings, result.reference
+        assert literal is not None and result.step_speedup is not None
+        predicted = 1e3 * s.batch_size / result.floor.floor_ms
+        asked = f"≥ {wanted.times_literal:g}" if wanted.times_literal else "-"
+        lines.append(
+            f"| {s.box} | {s.residues:,} | {s.segments} | {s.batch_size} | {predicted:,.0f} | "
+            f"{result.spread.images_per_second:,.0f} | 1/{result.floor.step_over_floor:.1f} | "
+            f"{literal.images_per_second:,.3g} | {result.step_speedup:.1f} | {asked} |"
+        )
+    return "\n".join(lines)
+
+
+def growth_table(name: str, results: Sequence[Bench]) -> str:
+    """A row per size; the exponent says by which power of the size the time has grown since the row before."""
+    what = "pixels of the box" if name == "box" else name
+    lines = [
+        f"| {name} | step, ms | images/s | floor, ms | peak memory, GB | exponent in {what} |",
+        "|---|---|---|---|---|---|",
+    ]
+    before: Bench | None = None
+    for result in results:
+        power = "-"
+        if before is not None:
+            ratio = result.spread.step_ms / before.spread.step_ms
+            power = f"{math.log(ratio) / math.log(size_of(name, result) / size_of(name, before)):.2f}"
+        memory = result.spread.peak_memory_bytes
+        lines.append(
+            f"| {getattr(result.settings, name):,} | {result.spread.step_ms:.1f} | "
+            f"{result.spread.images_per_second:,.0f} | {result.floor.floor_ms:.2f} | "
+            f"{'-' if memory is None else f'{memory / 1e9:.2f}'} | {power} |"
+        )
+        before = result
+    return "\n".join(lines)
+
+
+def size_of(name: str, result: Bench) -> float:
+    """What cost is compared with: residues, segments, or the pixels of an image."""
+    value: int = getattr(result.settings, name)
+    return value**2 if name == "box" else value
+
+
+if __name__ == "__main__":
+    main()

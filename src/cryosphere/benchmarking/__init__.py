@@ -1,0 +1,1 @@
+"""How fast a training step is on this machine, where its time goes, and how fast it could be at best."""
