@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from cryosphere.cli.main import run
 from cryosphere.distribution import World, join
 from cryosphere.errors import CryosphereError
+from cryosphere.particles import cache, checked_array
 from cryosphere.training.config import Config
 from cryosphere.training.train import train
 from cryosphere.training.trained import TrainedModel
@@ -52,6 +54,20 @@ def stop_in(name: str, rank: int, at_step: int, number: signal.Signals) -> None:
             os.kill(os.getpid(), number)
 
     after_steps(stop)
+
+
+def prepare_by_tens() -> Counter[str]:
+    """Prepare images ten at a time, so that there is something to share; rows that this process writes, by file."""
+    cache._PIXELS_PER_BATCH = 10 * 32**2
+    written: Counter[str] = Counter()
+    write = checked_array._Builder.write
+
+    def counting(self: checked_array._Builder, rows: Any, values: Any) -> None:
+        written[self.array.path.name.partition("-")[0]] += len(rows)
+        write(self, rows, values)
+
+    checked_array._Builder.write = counting
+    return written
 
 
 def outcome_of(block: Callable[[], Any]) -> str:
@@ -101,6 +117,7 @@ def together(folder: Path) -> None:
     """Talk; train what the folder's settings say; be stopped in one run; read a run back."""
     world = join()
     talk(world, folder)
+    written = prepare_by_tens()
     keep_parameters(folder)
     stop_in("stopped", 1, 8, signal.SIGTERM)
     outcomes = {}
@@ -114,6 +131,7 @@ def together(folder: Path) -> None:
     found = {"mean": everything.mean, "sd": everything.sd, "some": some.mean, "none": none.mean}
     np.savez(folder / f"latents-{world.rank}.npz", **found)
     (folder / f"outcomes-{world.rank}.txt").write_text(json.dumps(outcomes))
+    (folder / f"written-{world.rank}.txt").write_text(json.dumps(written))
 
 
 def killed(folder: Path) -> None:

@@ -185,7 +185,16 @@ def test_latents_are_in_order_whoever_encodes_them(pair: Path) -> None:
         assert found["none"].shape == (0, 2)
 
 
-def test_only_the_first_process_writes(pair: Path, single: Path) -> None:
+def test_images_are_prepared_once_by_all_processes_together(pair: Path, single: Path) -> None:
+    counts = [json.loads((pair / f"written-{rank}.txt").read_text())["spectra"] for rank in (0, 1)]
+    assert counts == [50, 46]  # ten batches of ten images at most
+    [made], [expected] = (list((root / "cryosphere-cache").glob("spectra-*")) for root in (pair / "two", single))
+    assert made.name == expected.name
+    assert np.allclose(np.load(made), np.load(expected), atol=1e-3)  # a unit in the last place of float16
+    assert not list((pair / "two" / "cryosphere-cache").glob(".*")), "unfinished files and locks"
+
+
+def test_only_the_first_process_writes_a_run(pair: Path, single: Path) -> None:
     roots = (pair / "two/whole", single / "whole")
     names = [sorted(path.relative_to(root).as_posix() for path in root.rglob("*")) for root in roots]
     of_two, of_one = ([name for name in some if not name.startswith("tensorboard/")] for some in names)

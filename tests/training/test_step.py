@@ -19,7 +19,7 @@ from cryosphere.training.accumulation import is_out_of_memory, pieces
 from cryosphere.training.batch_size import measuring
 from cryosphere.training.build import build_model
 from cryosphere.training.data import ParticleLoader
-from cryosphere.training.prepare import build_images, lifted_features, read_inputs
+from cryosphere.training.prepare import CacheWork, build_images, lifted_features, read_inputs
 from cryosphere.training.step import Stepper
 
 WEIGHTS = Weights(kl_latent=0.7, kl_segments=1.0, continuity=0.01)
@@ -34,7 +34,7 @@ def scene(settings, tmp_path):
         folders = CacheFolders((tmp_path / "cache",))
         images = build_images(inputs, folders)
         cpu = torch.device("cpu")
-        lifted = lifted_features(images, inputs.atomic_model, inputs.config, cpu, folders)
+        lifted = lifted_features(images, inputs.atomic_model, inputs.config, cpu, CacheWork(folders))
         grid = ImageGrid(images.box, images.pixel_size)
         model = build_model(inputs.config, inputs.atomic_model.beads, grid, len(images), cpu)
         return model, ParticleLoader(images, lifted, cpu, grid=model.projector.grid), inputs.config

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryosphere import fourier
+from cryosphere.distribution import ALONE, World
 from cryosphere.errors import ImageStackError, InputError
 from cryosphere.particles.checked_array import CheckedArray, build
 from cryosphere.particles.preprocess import PreprocessSettings, preprocess_batch
@@ -122,12 +123,13 @@ def build_cache(
     settings: PreprocessSettings,
     folders: str | Path | CacheFolders,
     progress: Progress = SILENT,
+    world: World = ALONE,
 ) -> ParticleImages:
     """Preprocess all images into a file in one of `folders`, or open that file if it is already there.
 
     The file's name is derived from all that decides its content: which images of which stacks (path, size, time of last
     change), shifts, pixel size and settings. It is written under another name and renamed when complete; what a killed
-    process has done of it is kept and not done again.
+    process has done of it is kept and not done again. The processes of a job share the images.
     table: the particles, row by row those of `stacks`.
     Raises ImageStackError for unusable images, InputError if the disk is too small.
     """
@@ -135,15 +137,17 @@ def build_cache(
         raise ValueError(f"{len(table)} particles, but {len(stacks)} images: the table must be that of the stacks")
     places = folders if isinstance(folders, CacheFolders) else CacheFolders((Path(folders),))
     box = settings.output_box(stacks.box)
-    name = f"spectra-{_key(table, stacks, settings, box)}.npy"
-    stored = places.place(name, _shape(len(table), box))
+    with world.together():
+        name = f"spectra-{_key(table, stacks, settings, box)}.npy"
+        stored = places.place(name, _shape(len(table), box))
     prepared = ParticleImages(table, box, table.pixel_size * stacks.box / box, stored.path)
-    if stored.is_complete():
+    if not world.agree(on=not stored.is_complete()):
         log.info("%s: preprocessed images found", stored.path)
         return prepared
-    _remove_abandoned(stored.path)
+    if world.is_first:
+        _remove_abandoned(stored.path)
     tracking = progress.track(len(prepared), "preprocessing images")
-    build(stored, _batches(stacks), lambda rows: _prepare(table, rows, stacks, settings), tracking)
+    build(stored, _batches(stacks), lambda rows: _prepare(table, rows, stacks, settings), tracking, world)
     return prepared
 
 

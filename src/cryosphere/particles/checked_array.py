@@ -14,7 +14,7 @@ import shutil
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -24,6 +24,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from cryosphere.distribution import ALONE, World
 from cryosphere.errors import DiskFullError, ImageStackError, InputError
 from cryosphere.files import is_disk_full, is_writable
 from cryosphere.locking import held
@@ -138,26 +139,39 @@ def build(
     batches: Iterable[Rows],
     values_of: Callable[[Rows], Values],
     tracking: AbstractContextManager[Callable[[int], None]],
+    world: World = ALONE,
 ) -> None:
     """Fill an array batch by batch under another name, and give it its name when it is complete.
 
     Rows that a killed process has written are kept if they fit their checksums; a batch that lacks any is made again as
     a whole, so that it has the same bits. What is left when the work stops in between stays for the next attempt,
-    unless the input is wrong or the disk full. If another process builds the same array, it is waited for.
+    unless the input is wrong or the disk full. If another process builds the same array, it is waited for. The
+    processes of a job share the batches: each writes its rows into the one file.
 
     Raises:
         DiskFullError: if there is no room; it is claimed before the work begins.
     """
-    with held(_lock(array.path), "preprocessing", wait=True):
-        if array.is_complete():  # another process has made it meanwhile
-            return
+    with ExitStack() as lock:
+        with world.together():
+            if world.is_first:
+                lock.enter_context(held(_lock(array.path), "preprocessing", wait=True))
+        if not world.agree(on=world.is_first and not array.is_complete()):
+            return  # another job has made it meanwhile
         if array.path.exists():
             log.warning("%s: is damaged and is made again", array.path)
-        with _building(array) as builder, tracking as advance:
-            for rows in batches:
+        every = list(batches)
+        own = every[world.piece(len(every))]
+        with _building(array, world) as builder, tracking as advance:
+            for number, rows in enumerate(own):
                 if builder.missing[rows].any():
                     builder.write(rows, values_of(rows))
-                advance(len(rows))
+                # the others are about as far
+                advance(_part(array.shape[0], number + 1, len(own)) - _part(array.shape[0], number, len(own)))
+
+
+def _part(total: int, done: int, of: int) -> int:
+    """How many of all rows are done when so many of this process's batches are."""
+    return total * done // of
 
 
 class _Layout:
@@ -188,14 +202,23 @@ class _Layout:
 
 
 @contextmanager
-def _building(array: CheckedArray) -> Iterator[_Builder]:
+def _building(array: CheckedArray, world: World) -> Iterator[_Builder]:
     """An array to write to; afterwards it is complete under its name, or what there is of it is kept for the next."""
     builder = _Builder(array)
     try:
-        builder.open()
-        yield builder
-        builder.finish()
+        with world.first_ahead():
+            builder.open()
+        with world.together():
+            yield builder
+            builder.to_disk()
+        with world.first_ahead():
+            if world.is_first:
+                builder.finish()
+            else:
+                builder.close()
     except BaseException as error:
+        with suppress(OSError, ValueError):  # the file could not be opened
+            builder.look()
         builder.close()
         full = is_disk_full(error)
         if full or isinstance(error, InputError) or builder.missing.all():
@@ -224,16 +247,26 @@ class _Builder:
 
     def open(self) -> None:
         """Find what is there already, or claim the room for a new file."""
-        self._file = self.part.open("r+b" if self.part.exists() else "w+b")
+        # without a buffer, which could write old content between two rows over what another process has put there
+        self._file = self.part.open("r+b" if self.part.exists() else "w+b", buffering=0)
         if self.layout.fits(self._file):
             self._find_written()
         else:
             self._begin()
 
+    def to_disk(self) -> None:
+        """Wait until what this process wrote is on the disk."""
+        os.fsync(self._file.fileno())
+
+    def look(self) -> None:
+        """Find out which rows are missing now that all processes have written theirs."""
+        if self._file is not None and not self._file.closed and self.layout.fits(self._file):
+            self.missing = self.layout.read_checksums(self._file) == 0
+
     def finish(self) -> None:
         """Give the array its name, once its content is on the disk."""
+        self.look()
         assert not self.missing.any(), "every row is in one of the batches"
-        os.fsync(self._file.fileno())
         self._file.close()
         self.part.replace(self.array.path)
 
@@ -249,7 +282,6 @@ class _Builder:
         layout = self.layout
         _write_at(self._file, layout.rows_at, rows, values)
         _write_at(self._file, layout.checksums_at, rows, np.array([_checksum(row) for row in values], dtype="<u4"))
-        self._file.flush()
         self.missing[rows] = False
 
     def _begin(self) -> None:
@@ -265,9 +297,8 @@ class _Builder:
             _reserve(self._file.fileno(), needed)
         for place, content in ((0, self.layout.head), (self.layout.second_head_at, self.layout.second_head)):
             self._file.seek(place)
-            self._file.write(content)
+            _write_whole(self._file, content)
         self._file.truncate(needed)
-        self._file.flush()
 
     def _find_written(self) -> None:
         """Rows that are there already and fit their checksums."""
@@ -298,7 +329,14 @@ def _write_at(file: BinaryIO, start: int, rows: Rows, values: NDArray[Any]) -> N
     bounds = np.flatnonzero(np.diff(rows) != 1) + 1
     for run, block in zip(np.split(rows, bounds), np.split(values, bounds), strict=True):
         file.seek(start + int(run[0]) * values[0].nbytes)
-        file.write(np.ascontiguousarray(block).data)
+        _write_whole(file, np.ascontiguousarray(block).data)
+
+
+def _write_whole(file: BinaryIO, content: bytes | memoryview) -> None:
+    """Write all of it: a disk that fills up may take a part, and refuse the next."""
+    left = memoryview(content).cast("B")
+    while len(left):
+        left = left[file.write(left) :]
 
 
 def _unfinished(path: Path) -> Path:

@@ -233,8 +233,8 @@ def lifted_features(
 ) -> CheckedArray:
     """The lifted features of all images, (n, points) float16, made now or found in the cache.
 
-    work: its caches may name a file that was made before, with particles and model as they were then, before they were written
-        to the run directory (which may cost the last bit of a number, and so change the file's name).
+    work: its caches may name a file that was made before, with particles and model as they were then, before they were
+        written to the run directory (which may cost the last bit of a number, and so change the file's name).
     """
     positions = atomic_model.beads.positions
     assert config.encoder.grid is not None  # completed when the inputs were read

@@ -35,7 +35,14 @@ from cryosphere.training.batch_size import SMALLEST, choose_batch_size, measurin
 from cryosphere.training.build import build_model, find_device, parts_of
 from cryosphere.training.config import Config
 from cryosphere.training.data import ParticleLoader, Split
-from cryosphere.training.prepare import Inputs, build_images, lifted_features, mean_base_correlation, read_inputs
+from cryosphere.training.prepare import (
+    CacheWork,
+    Inputs,
+    build_images,
+    lifted_features,
+    mean_base_correlation,
+    read_inputs,
+)
 from cryosphere.training.run_directory import RunDirectory, RunFacts, differing_keys, no_empty_folders
 from cryosphere.training.run_lock import results_alone, training_alone
 from cryosphere.training.trainer import Outcome, Trainer
@@ -166,12 +173,11 @@ def _prepare(
     Everything that can be wrong with the images shows here, before the run directory is touched.
     """
     caches = CacheFolders(run.cache_folders)
-    with world.first_ahead():
-        images = build_images(inputs, caches, progress)
+    images = build_images(inputs, caches, progress, world)
     lifted = None
     if inputs.config.encoder.kind == "lifted":
-        with world.first_ahead():
-            lifted = lifted_features(images, inputs.atomic_model, inputs.config, device, caches, progress)
+        work = CacheWork(caches, progress, world)
+        lifted = lifted_features(images, inputs.atomic_model, inputs.config, device, work)
     with world.together():
         grid = ImageGrid(images.box, images.pixel_size)
         model = build_model(inputs.config, inputs.atomic_model.beads, grid, len(images), device)

@@ -30,7 +30,7 @@ from cryosphere.training.build import build_model, find_device
 from cryosphere.training.config import Config
 from cryosphere.training.data import ParticleLoader, Rows, Split
 from cryosphere.training.latent_posterior import posteriors
-from cryosphere.training.prepare import Inputs, build_images, lifted_features
+from cryosphere.training.prepare import CacheWork, Inputs, build_images, lifted_features
 from cryosphere.training.run_directory import RunDirectory, RunFacts
 from cryosphere.training.second_look import SecondLook
 
@@ -115,21 +115,19 @@ class TrainedModel:
     @cached_property
     def loader(self) -> ParticleLoader:
         """The preprocessed images, from the cache if it is still there, else made again from the stacks."""
-        with self.world.first_ahead():
-            return self._find_images()
-
-    def _find_images(self) -> ParticleLoader:
         images = ParticleImages(
             self.table, self.image_grid.box, self.image_grid.pixel_size, Path(self.facts.image_cache)
         )
         known = self.facts.feature_cache
         caches = CacheFolders(self.run.cache_folders, None if known is None else Path(known))
-        if not images.is_complete():
-            inputs = Inputs(self.config, self.table, ImageStacks(self.table), self.atomic_model, {}, ())
-            images = build_images(inputs, caches, self.progress)
+        if self.world.agree(on=not images.is_complete()):
+            with self.world.together():
+                inputs = Inputs(self.config, self.table, ImageStacks(self.table), self.atomic_model, {}, ())
+            images = build_images(inputs, caches, self.progress, self.world)
         features = None
         if self.config.encoder.kind == "lifted":
-            features = lifted_features(images, self.atomic_model, self.config, self.device, caches, self.progress)
+            work = CacheWork(caches, self.progress, self.world)
+            features = lifted_features(images, self.atomic_model, self.config, self.device, work)
         return ParticleLoader(images, features, self.device, grid=self.network.projector.grid, world=self.world)
 
     def work_alone(self) -> None:
