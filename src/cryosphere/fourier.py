@@ -112,8 +112,11 @@ def shift(
 ) -> Complex[Tensor, "*batch box half"]:
     """Move the content of images by `pixels` (x, y): a phase ramp, exact for any fraction of a pixel (and periodic)."""
     rows, columns = integer_frequencies(box, spectra.device)
-    turns = (columns * pixels[..., 0, None, None] + rows * pixels[..., 1, None, None]) / box
-    return spectra * torch.polar(torch.ones_like(turns), -2 * math.pi * turns).to(spectra.dtype)
+    along_x, along_y = (
+        torch.exp(-2j * math.pi / box * frequencies * pixels[..., axis, None, None]).to(spectra.dtype)
+        for axis, frequencies in enumerate((columns, rows))
+    )
+    return spectra * along_y * along_x  # a sine and cosine for each row and column, not for each pixel
 
 
 def low_pass(

@@ -76,9 +76,11 @@ def normalise_background(images: Float[Tensor, "n box box"], radius_pixels: floa
     """Bring the pixels outside a circle around the centre to mean 0 and standard deviation 1, image by image."""
     box = images.shape[-1]
     radius = min(radius_pixels, _LARGEST_BACKGROUND_RADIUS * (box // 2))
-    background = images[:, fourier.pixel_radii(box, images.device) > radius]
-    spread, mean = torch.std_mean(background, dim=1, correction=0)
+    background = (fourier.pixel_radii(box, images.device) > radius).to(images.dtype)
+    background = background / background.sum()  # weights: two products instead of gathering the pixels
+    mean = (images * background).sum((1, 2))
     centred = images - mean[:, None, None]
+    spread = (centred.square() * background).sum((1, 2)).sqrt()
     whole = torch.linalg.vector_norm(centred, dim=(1, 2)) / box
     spread = torch.where(spread > _FLAT_BACKGROUND * whole, spread, whole)
     return centred / spread[:, None, None]
