@@ -29,12 +29,22 @@ def growth_picture(found: Mapping[str, Sequence[Bench]]) -> bytes:
             axes.loglog(sizes, floor, "s-", color=VALIDATION, markersize=3, label="floor")
             axes.loglog(sizes, took[-1] * sizes / sizes[-1], "--", color=MUTED, label="proportional to the last")
             axes.set_xlabel(_LABELS[name])
+            axes.set_xticks(sizes, [_tick(name, result) for result in results], fontsize=7)
+            axes.set_xticks([], minor=True)
+            axes.yaxis.set_major_formatter("{x:g}")
             axes.set_title(_held_fixed(name, results[0]), fontsize=8, fontweight="normal")
             axes.grid(visible=True, which="major", color="#e5e5e5")
         panels_list = np.atleast_1d(panels)
         panels_list[0].set_ylabel("training step of 64 images, ms")
         panels_list[0].legend(loc="upper left")
         return png(figure)
+
+
+def _tick(name: str, result: Bench) -> str:
+    size: int = getattr(result.settings, name)
+    if name == "box":
+        return f"{size}²"
+    return f"{size / 1000:g}k" if size >= 1000 else str(size)
 
 
 def _held_fixed(name: str, result: Bench) -> str:

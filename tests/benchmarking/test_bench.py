@@ -29,12 +29,18 @@ def problem():
 
 
 @pytest.fixture(scope="module")
-def measured():
+def hurried():
+    """Nothing is timed more often than it must be."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cryosphere.benchmarking.stages.SECONDS", 0.0)
         patch.setattr("cryosphere.benchmarking.bench._SECONDS", 0.0)
         patch.setattr("cryosphere.benchmarking.floor._SECONDS", 0.0)
-        yield bench(SMALL, device="cpu")
+        yield
+
+
+@pytest.fixture(scope="module")
+def measured(hurried):
+    return bench(SMALL, device="cpu")
 
 
 def take(step, problem, count):
@@ -111,8 +117,7 @@ def test_the_first_step_does_not_count_and_enough_steps_do(problem, monkeypatch)
     assert len(seconds_per_step(step, batches, 2, 1e9)) == 9, "all there are, if time is left"
 
 
-def test_stages_are_also_told_apart_where_beads_come_near_the_border(monkeypatch):
-    monkeypatch.setattr("cryosphere.benchmarking.stages.SECONDS", 0.0)
+def test_stages_are_also_told_apart_where_beads_come_near_the_border(hurried):
     with made_up(replace(SMALL, box=24), CPU) as narrow:
         step = Step(narrow.fast_model(), narrow.config, SMALL.batch_size)
         loader = narrow.loader(step.model)
@@ -172,7 +177,7 @@ def test_the_command_line_returns_2_for_a_size_of_0(option, capsys):
     assert f"{option} is 0" in said or "pixel size must be positive" in said
 
 
-def test_json_has_the_images_per_second_and_no_literal_step_when_none_is_asked_for(capsys):
+def test_json_has_the_images_per_second_and_no_literal_step_when_none_is_asked_for(hurried, capsys):
     size = ["--box", "32", "--residues", "20", "--segments", "3", "--batch-size", "4"]
     assert run(["bench", *size, "--device", "cpu", "--no-literal", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

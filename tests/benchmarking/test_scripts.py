@@ -48,6 +48,16 @@ def test_time_in_proportion_to_residues_has_the_exponent_1_and_constant_time_0(s
     assert [row.split("|")[-2].strip() for row in rows[2:]] == ["-", "1.00", "0.00"]
 
 
+def test_floors_of_several_runs_rest_on_the_fastest_that_any_saw_of_the_machine(script):
+    fast = result()
+    slow = replace(fast, floor=floor_of(fast.floor.work, Machine(1e9, 2e11), 10.0))
+    found = script("performance").on_one_machine([fast, slow])
+    assert {(each.floor.machine.bytes_per_second, each.floor.machine.operations_per_second) for each in found} == {
+        (1e10, 2e11)
+    }
+    assert found[0].floor.floor_ms == pytest.approx(3.5)  # half of the 7 ms: twice the operations per second
+
+
 def test_growth_with_the_box_is_told_in_pixels(script):
     performance = script("performance")
     rows = performance.growth_table("box", [result(10.0, box=100), result(40.0, box=200)]).splitlines()

@@ -24,7 +24,7 @@ from cryosphere.model.comparing import Compared, in_pieces
 from cryosphere.model.vae import HeterogeneityModel
 
 STAGES = ("load", "encode", "decode + deform", "project", "CTF + loss", "backward", "optimiser")
-SECONDS = 0.5  # a stage is timed for about so long, if `repeats` calls do not take longer
+SECONDS = 1.0  # a stage is timed for about so long, if `repeats` calls do not take longer
 MOST = 200  # calls
 
 

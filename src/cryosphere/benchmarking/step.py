@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 import torch
 from lightning_fabric import Fabric
@@ -20,7 +21,7 @@ _METHODS = {"inference": "encode", "structures": "decode + deform", "explain": "
 """Methods of the model, in the order in which a step leaves them, and the lap that ends with each."""
 
 LAPS = (*_METHODS.values(), "backward", "optimiser")
-_ROUND = {"cpu": 1, "cuda": 10}  # steps between looks at the clock: each look waits for the device
+_LOOK_EVERY, _AHEAD = 0.3, 10  # seconds, and steps at most, between looks at the clock while a GPU is timed
 
 
 class Step:
@@ -79,25 +80,34 @@ def _followed(something: object, methods: dict[str, str], lap: Callable[[str], N
 
 
 def seconds_per_step(step: Step, batches: Iterable[Batch], least: int, seconds: float) -> list[float]:
-    """How long steps take one after the other, after a first that does not count: at least `least`.
+    """How long steps take one after the other, after a first that does not count: `least` times or more.
 
-    As many as fit in `seconds` or as there are batches; with a GPU averages over ten steps, among which it runs ahead.
+    As many as fit in `seconds` or as there are batches; with a GPU averages over some steps, among which it runs ahead.
     """
-    together, times = _ROUND[step.device.type], list[float]()
-    first = last = None
-    for number, batch in enumerate(batches, start=1):
-        step.take(batch)
-        if number % together:
-            continue
-        reached = now(step.device)
-        if last is None or first is None:
-            first = last = reached
-            continue
-        times.append((reached - last) / together)
-        last = reached
-        if len(times) >= least and reached - first >= seconds:
+    waiting, times = iter(batches), list[float]()
+    step.take(next(waiting))
+    together = _between_looks(step, waiting)
+    began = last = now(step.device)
+    while len(times) < least or last - began < seconds:
+        taken = 0
+        for batch in islice(waiting, together):
+            step.take(batch)
+            taken += 1
+        if not taken:
             break
+        reached = now(step.device)
+        times.append((reached - last) / taken)
+        last = reached
     return times
+
+
+def _between_looks(step: Step, batches: Iterator[Batch]) -> int:
+    """How many steps to take between two looks at the clock, each of which waits for the device."""
+    if step.device.type == "cpu":
+        return 1
+    began = now(step.device)
+    step.take(next(batches))
+    return int(min(max(1.0, _LOOK_EVERY / (now(step.device) - began)), _AHEAD))
 
 
 def now(device: torch.device) -> float:
