@@ -5,6 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
+from cryosphere.workers import one_by_one
+
 SCRIPT = """
 import threading, torch
 from cryosphere.workers import lone_workers
@@ -27,3 +31,29 @@ def test_one_thread_inside_and_as_many_as_before_outside() -> None:
     for _ in range(3):  # what depended on who came first would not be the same each time
         done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "[1, 1, 1, 1] [4] 4"
+
+
+def test_items_are_done_one_by_one_in_order_some_of_them_at_once() -> None:
+    begun: list[int] = []
+
+    def square(item: int) -> int:
+        begun.append(item)
+        return item * item
+
+    results = one_by_one(square, range(20))
+    assert next(results) == 0
+    assert len(begun) < 20  # it does not run far ahead of who takes the results
+    assert list(results) == [k * k for k in range(1, 20)]
+    assert list(one_by_one(square, [])) == []
+
+
+def test_a_failure_comes_out_where_its_item_would() -> None:
+    def refuse(item: int) -> int:
+        if item == 3:
+            raise ValueError("no threes")
+        return item
+
+    results = one_by_one(refuse, range(100))
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="no threes"):
+        next(results)

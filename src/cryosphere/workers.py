@@ -9,15 +9,16 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from typing import TypeVar
 
 import torch
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
-
 
 _here = threading.local()
 
@@ -54,3 +55,19 @@ def on_all_cores(function: Callable[[slice], Result], count: int) -> list[Result
     ends = [count * k // parts for k in range(parts + 1)]
     pieces = [slice(start, end) for start, end in itertools.pairwise(ends)]
     return [function(pieces[0])] if parts == 1 else list(lone_workers(threads).map(function, pieces))
+
+
+def one_by_one(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """What the function gives for each item, in their order; as many at once as PyTorch has threads, and some ahead."""
+    threads = torch.get_num_threads()
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(lone_workers(threads).submit(function, item))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()

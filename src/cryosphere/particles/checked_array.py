@@ -14,10 +14,10 @@ import shutil
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import compress, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,6 +28,7 @@ from cryosphere.distribution import ALONE, World
 from cryosphere.errors import DiskFullError, ImageStackError, InputError
 from cryosphere.files import is_disk_full, is_writable
 from cryosphere.locking import held
+from cryosphere.workers import one_by_one
 
 log = logging.getLogger(__name__)
 
@@ -143,10 +144,11 @@ def build(
 ) -> None:
     """Fill an array batch by batch under another name, and give it its name when it is complete.
 
-    Rows that a killed process has written are kept if they fit their checksums; a batch that lacks any is made again as
-    a whole, so that it has the same bits. What is left when the work stops in between stays for the next attempt,
-    unless the input is wrong or the disk full. If another process builds the same array, it is waited for. The
-    processes of a job share the batches: each writes its rows into the one file.
+    Several batches are made at once, each on a thread of its own. Rows that a killed process has written are kept if
+    they fit their checksums; a batch that lacks any is made again as a whole, so that it has the same bits. What is
+    left when the work stops in between stays for the next attempt, unless the input is wrong or the disk full. If
+    another process builds the same array, it is waited for. The processes of a job share the batches: each writes its
+    rows into the one file.
 
     Raises:
         DiskFullError: if there is no room; it is claimed before the work begins.
@@ -161,10 +163,12 @@ def build(
             log.warning("%s: is damaged and is made again", array.path)
         every = list(batches)
         own = every[world.piece(len(every))]
-        with _building(array, world) as builder, tracking as advance:
-            for number, rows in enumerate(own):
-                if builder.missing[rows].any():
-                    builder.write(rows, values_of(rows))
+        with _building(array, world) as builder, tracking as advance, ExitStack() as steps:
+            missing = [bool(builder.missing[rows].any()) for rows in own]
+            made = steps.enter_context(closing(one_by_one(values_of, compress(own, missing))))
+            for number, (rows, is_missing) in enumerate(zip(own, missing, strict=True)):
+                if is_missing:
+                    builder.write(rows, next(made))
                 # the others are about as far
                 advance(_part(array.shape[0], number + 1, len(own)) - _part(array.shape[0], number, len(own)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,7 @@ class ImageStacks:
         paths = locate_stacks(names, table.source, Path(datadir) if datadir is not None else None)
         self.files: tuple[StackFile, ...] = tuple(map(read_stack_file, paths))
         self._open: OrderedDict[int, NDArray[np.generic]] = OrderedDict()
+        self._opening = threading.Lock()  # several threads read
         self.box: int = self.files[0].box
         self._check_boxes()
         self._check_image_numbers()
@@ -76,13 +78,14 @@ class ImageStacks:
 
     def _mapped(self, number: int) -> NDArray[np.generic]:
         """Memory map of a file; the least recently used one is closed when too many are open."""
-        if number in self._open:
-            self._open.move_to_end(number)
-        else:
-            self._open[number] = self.files[number].images()
-            if len(self._open) > _MOST_OPEN_FILES:
-                self._open.popitem(last=False)
-        return self._open[number]
+        with self._opening:
+            if number in self._open:
+                self._open.move_to_end(number)
+            else:
+                self._open[number] = self.files[number].images()
+                if len(self._open) > _MOST_OPEN_FILES:
+                    self._open.popitem(last=False)
+            return self._open[number]
 
     def _check_boxes(self) -> None:
         stated = next((group.box for group in self.table.optics if group.box is not None), None)
