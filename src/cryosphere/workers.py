@@ -10,7 +10,7 @@ import itertools
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from typing import TypeVar
@@ -57,7 +57,7 @@ def on_all_cores(function: Callable[[slice], Result], count: int) -> list[Result
     return [function(pieces[0])] if parts == 1 else list(lone_workers(threads).map(function, pieces))
 
 
-def one_by_one(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def one_by_one(function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
     """What the function gives for each item, in their order; as many at once as PyTorch has threads, and some ahead."""
     threads = torch.get_num_threads()
     waiting: deque[Future[Result]] = deque()
