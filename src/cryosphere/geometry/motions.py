@@ -42,8 +42,11 @@ def rotation_vector_of_halfway(vector: Float[Tensor, "*batch 3"]) -> Float[Tenso
 def rotate(points: Float[Tensor, "*#batch 3"], rotation_vectors: Float[Tensor, "*#batch 3"]) -> Float[Tensor, "*out 3"]:
     """Turn points about the origin by rotation vectors: by the unit quaternion (v, q), p + 2 q v × p + 2 v × (v × p).
 
-    Smooth at angle zero. Written coordinate by coordinate, which is quicker than `torch.linalg.cross` on a processor.
+    Smooth at angle zero. On a processor written coordinate by coordinate, which takes half the time; elsewhere by cross
+    products, which are a third as many operations for a host to launch.
     """
+    if points.device.type != "cpu":
+        return _rotate_by_cross_products(points, rotation_vectors)
     u, v, w = rotation_vectors.unbind(-1)
     x, y, z = points.unbind(-1)
     angle = (u * u + v * v + w * w).clamp_min(1e-12).sqrt()
@@ -53,3 +56,11 @@ def rotate(points: Float[Tensor, "*#batch 3"], rotation_vectors: Float[Tensor, "
     a, b, c = v * z - w * y, w * x - u * z, u * y - v * x
     turned = x + q * a + 2 * (v * c - w * b), y + q * b + 2 * (w * a - u * c), z + q * c + 2 * (u * b - v * a)
     return torch.stack(turned, dim=-1)
+
+
+def _rotate_by_cross_products(points: Tensor, rotation_vectors: Tensor) -> Tensor:
+    angle = rotation_vectors.square().sum(-1, keepdim=True).clamp_min(1e-12).sqrt()
+    half = 0.5 * angle
+    v = half.sin() / angle * rotation_vectors
+    aside = torch.linalg.cross(v, points)
+    return points + 2 * (half.cos() * aside + torch.linalg.cross(v, aside))

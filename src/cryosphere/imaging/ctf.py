@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -77,28 +78,30 @@ def contrast_transfer(parameters: CtfParameters, grid: ImageGrid) -> Float[Tenso
     +w at zero frequency (RELION's sign: protein is bright). χ as in docs/conventions.md; Vulović et al. 2013.
     """
     reference = parameters.defocus_u
-    fy, fx = frequency_components(grid.box, grid.pixel_size, reference.device, reference.dtype)
-    xx, yy, xy = fx**2, fy**2, fx * fy
-    squared = xx + yy
+    squared, difference, product, fourth = _planes(grid, str(reference.device), reference.dtype)
     wavelength = electron_wavelength(parameters.voltage_kv)
     # defocus(θ) s² = mean·s² + half-difference·(cos 2θ₀ (x² - y²) + 2 sin 2θ₀ x y): no arc tangent needed
     mean = 0.5 * (parameters.defocus_u + parameters.defocus_v)
     half = 0.5 * (parameters.defocus_u - parameters.defocus_v)
-    along = half * torch.cos(2 * parameters.defocus_angle)
-    across = 2 * half * torch.sin(2 * parameters.defocus_angle)
     scale = math.pi * wavelength
-    spherical = 0.5 * math.pi * parameters.spherical_aberration_mm * 1e7 * wavelength**3
+    along = scale * half * torch.cos(2 * parameters.defocus_angle)
+    across = 2 * scale * half * torch.sin(2 * parameters.defocus_angle)
+    spherical = -0.5e7 * math.pi * parameters.spherical_aberration_mm * wavelength**3
     # amplitude contrast is a constant phase: √(1-w²) sin χ + w cos χ = sin(χ + asin w)
     phase = parameters.phase_shift + torch.asin(parameters.amplitude_contrast)
-    chi = (
-        _spread(scale * mean) * squared
-        + _spread(scale * along) * (xx - yy)
-        + _spread(scale * across) * xy
-        - _spread(spherical) * squared**2
-        + _spread(phase)
-    )
-    envelope = _spread(parameters.scale) * torch.exp(-0.25 * _spread(parameters.b_factor) * squared)
+    chi = torch.addcmul(_spread(phase), _spread(scale * mean), squared)
+    for coefficient, plane in ((along, difference), (across, product), (spherical, fourth)):
+        chi = torch.addcmul(chi, _spread(coefficient), plane)
+    envelope = _spread(parameters.scale) * torch.exp(_spread(-0.25 * parameters.b_factor) * squared)
     return torch.sin(chi) * envelope
+
+
+@lru_cache(maxsize=8)
+def _planes(grid: ImageGrid, device: str, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of the spatial frequencies (x, y) of a half-spectrum: x² + y², x² - y², x y, (x² + y²)²."""
+    fy, fx = frequency_components(grid.box, grid.pixel_size, device, dtype)
+    squared = fx**2 + fy**2
+    return squared, fx**2 - fy**2, fx * fy, squared**2
 
 
 def _spread(values: Tensor) -> Tensor:
