@@ -93,7 +93,7 @@ def _roof(axes: Any, result: Bench) -> None:
     )
     axes.annotate(
         f"{machine.bytes_per_second / 1e9:,.1f} GB/s",
-        (intensity[12], roof[12]),
+        (intensity[35], roof[35]),
         xytext=(-4, 6),
         textcoords="offset points",
         ha="right",
