@@ -63,4 +63,5 @@ def _rotate_by_cross_products(points: Tensor, rotation_vectors: Tensor) -> Tenso
     half = 0.5 * angle
     v = half.sin() / angle * rotation_vectors
     aside = torch.linalg.cross(v, points)
-    return points + 2 * (half.cos() * aside + torch.linalg.cross(v, aside))
+    turned: Tensor = points + 2 * (half.cos() * aside + torch.linalg.cross(v, aside))
+    return turned
