@@ -160,8 +160,8 @@ def plan(folder: Path, one: Found) -> str:
         "parameters": f"{parameters:,}; their gradient is {sent / 1e6:.1f} MB per step, of which a ring sends "
         f"{2 * sent * (GPUS - 1) / GPUS / 1e6:.1f} MB out of each GPU",
         "preprocessing": f"{hours[0]:.1f} hours of one core at the rate measured here, "
-        f"{60 * hours[0] / GPUS:.0f} minutes shared by {GPUS} processes",
-        "lifting": f"{hours[1]:.1f} hours of one core, {60 * hours[1] / GPUS:.0f} minutes shared",
+        f"{60 * hours[0] / GPUS:.1f} minutes shared by {GPUS} processes",
+        "lifting": f"{hours[1]:.1f} hours of one core, {60 * hours[1] / GPUS:.1f} minutes shared",
         "six epochs": " or ".join(f"{6 * MANY / GPUS / rate:.0f} s at {rate:,} images/s and GPU" for rate in RATES),
     }
     return "\n".join(lines) + "\n\n" + "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
