@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from cryosphere.workers import one_by_one
+from cryosphere.workers import on_all_cores, one_by_one
 
 SCRIPT = """
 import threading, torch
@@ -57,3 +57,11 @@ def test_a_failure_comes_out_where_its_item_would() -> None:
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="no threes"):
         next(results)
+
+
+def test_a_worker_does_its_own_work_and_waits_for_no_other() -> None:
+    def inner(item: int) -> list[int]:
+        own = on_all_cores(lambda piece: piece.stop - piece.start, 3)
+        return [*own, *one_by_one(lambda x: x + item, [1, 2])]
+
+    assert list(one_by_one(inner, range(3))) == [[3, 1, 2], [3, 2, 3], [3, 3, 4]]

@@ -113,7 +113,7 @@ def shift(
     """Move the content of images by `pixels` (x, y): a phase ramp, exact for any fraction of a pixel (and periodic)."""
     rows, columns = integer_frequencies(box, spectra.device)
     along_x, along_y = (
-        torch.exp(-2j * math.pi / box * frequencies * pixels[..., axis, None, None]).to(spectra.dtype)
+        torch.exp((-2j * math.pi / box) * (frequencies * pixels[..., axis, None, None])).to(spectra.dtype)
         for axis, frequencies in enumerate((columns, rows))
     )
     return spectra * along_y * along_x  # a sine and cosine for each row and column, not for each pixel

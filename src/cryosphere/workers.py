@@ -45,12 +45,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lone_workers.cache_clear)  # a forked process has the pool, but not its threads
 
 
+def _is_alone() -> bool:
+    """Whether this is one of the `lone_workers`: it does its own work, and waits for no other."""
+    return bool(getattr(_here, "alone", False))
+
+
 def on_all_cores(function: Callable[[slice], Result], count: int) -> list[Result]:
     """What the function gives for slices of `count` things, one slice for each of PyTorch's threads.
 
     On a thread of `lone_workers` a single slice, done there.
     """
-    threads = 1 if getattr(_here, "alone", False) else torch.get_num_threads()
+    threads = 1 if _is_alone() else torch.get_num_threads()
     parts = max(1, min(threads, count))
     ends = [count * k // parts for k in range(parts + 1)]
     pieces = [slice(start, end) for start, end in itertools.pairwise(ends)]
@@ -59,6 +64,9 @@ def on_all_cores(function: Callable[[slice], Result], count: int) -> list[Result
 
 def one_by_one(function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
     """What the function gives for each item, in their order; as many at once as PyTorch has threads, and some ahead."""
+    if _is_alone():
+        yield from map(function, items)
+        return
     threads = torch.get_num_threads()
     waiting: deque[Future[Result]] = deque()
     try:

@@ -15,6 +15,7 @@ import torch
 
 from cryosphere.errors import ConfigError, DeviceError, NonFiniteLossError, RunError
 from cryosphere.training import checkpoints
+from cryosphere.training.batch_size import SMALLEST
 from cryosphere.training.configure import configure
 from cryosphere.training.data import ParticleLoader
 from cryosphere.training.run_directory import RunDirectory
@@ -329,6 +330,23 @@ def test_resuming_with_changed_settings_names_the_key(settings, tmp_path: Path) 
     train(settings(epochs=1), tmp_path / "run")
     with pytest.raises(ConfigError, match=r"training\.learning_rate: 0\.003 → 0\.5"):
         train(settings("training.learning_rate=0.5", epochs=1), tmp_path / "run", existing="resume")
+
+
+def test_a_run_whose_batch_size_was_left_open_is_gone_on_with_as_it_was_decided(settings, tmp_path: Path) -> None:
+    config = settings(batch_size=None)
+    assert config.training.batch_size is None
+    assert train(config, tmp_path / "run") == "finished"
+    assert RunDirectory(tmp_path / "run").read_config().training.batch_size == SMALLEST
+    assert train(config, tmp_path / "run", existing="resume") == "finished"
+
+
+def test_a_run_that_takes_few_images_at_once_gives_the_same_numbers(settings, tmp_path: Path) -> None:
+    train(settings(), tmp_path / "whole")
+    train(settings("training.images_at_once=5"), tmp_path / "pieces")
+    for whole, pieced in zip(read_metrics(tmp_path / "whole"), read_metrics(tmp_path / "pieces"), strict=True):
+        for name in whole.keys() - TIMES:
+            expected = float(whole[name])
+            assert float(pieced[name]) == pytest.approx(expected, rel=5e-3, abs=2e-3 * abs(expected) + 1e-4), name
 
 
 def test_a_second_run_finds_the_preprocessed_images(settings, tmp_path: Path, caplog) -> None:

@@ -8,13 +8,14 @@ under half of the time of a whole batch whose every operation is shared among th
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cryosphere.workers import lone_workers
+from cryosphere.workers import one_by_one
 
 PIECE = 2**14  # beads at once, and
 FEWEST = 8  # images: see benchmarks/kernels.py
@@ -58,8 +59,9 @@ class _InPieces(torch.autograd.Function):
         def one(piece: slice) -> Compared:
             return compare(structures[piece], piece, with_gradient=wanted)
 
-        threads = torch.get_num_threads()
-        done = list(lone_workers(threads).map(one, _pieces(len(positions), positions.shape[1], threads)))
+        pieces = _pieces(len(positions), positions.shape[1], torch.get_num_threads())
+        with closing(one_by_one(one, pieces)) as results:
+            done = list(results)
         if wanted:
             ctx.save_for_backward(torch.cat([gradient for _, gradient in done if gradient is not None]))
         return torch.cat([values for values, _ in done])

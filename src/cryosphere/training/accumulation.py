@@ -15,6 +15,9 @@ import torch
 from cryosphere.model.batch import Batch, Share
 from cryosphere.model.losses import Losses
 
+_NO_MEMORY = ("DefaultCPUAllocator", "CUDA error: out of memory", "CUFFT_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
+"""Words of errors that have no class of their own."""
+
 
 def pieces(batch: Batch, most: int) -> list[Batch]:
     """The batch cut into pieces of at most `most` images, as equal as can be; one that counts nothing stays whole."""
@@ -29,7 +32,7 @@ def pieces(batch: Batch, most: int) -> list[Batch]:
     ]
 
 
-def together(parts: Sequence[Losses]) -> Losses:
+def joined(parts: Sequence[Losses]) -> Losses:
     """The losses of a batch from those of its pieces."""
     if len(parts) == 1:
         return parts[0]
@@ -45,4 +48,4 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether PyTorch or Python could not get the memory it asked for, on a GPU or on the host."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _NO_MEMORY)

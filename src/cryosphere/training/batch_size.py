@@ -47,9 +47,9 @@ def measuring(model: HeterogeneityModel, loader: ParticleLoader, rows: Rows) -> 
     """
 
     def attempt(size: int) -> float | None:
-        batch = loader.batch(rows[: -(-size // loader.world.size)])
         taken = []
         try:
+            batch = loader.batch(rows[: -(-size // loader.world.size)])
             for _ in range(3):  # the first one also finds plans and memory
                 began = _now(loader.device)
                 model(batch, Weights()).total.backward()

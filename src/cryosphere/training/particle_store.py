@@ -2,7 +2,7 @@
 
 On a GPU whose memory holds them all, images are copied there once, as the half-precision numbers that the cache has;
 a batch is then a handful of rows, and nothing passes between host and device. Otherwise batches pass through pinned
-memory, so that neither side waits for the other.
+memory: the host goes on while they are copied; the device copies them between two steps.
 """
 
 from __future__ import annotations
@@ -107,7 +107,10 @@ def place(stored: StoredParticles, free: int | None, progress: Progress = SILENT
 
 def free_memory(device: torch.device) -> int | None:
     """Bytes free on a GPU; None for a processor."""
-    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
+    if device.type != "cuda":
+        return None
+    torch.cuda.empty_cache()  # what was used before and is free by now counts as free
+    return int(torch.cuda.mem_get_info(device)[0])
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:

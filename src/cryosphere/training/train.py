@@ -99,6 +99,8 @@ def train(
             _check_free(run, existing)
             device = find_device(config.training.device)
             inputs = read_inputs(with_absolute_paths(config))
+            if existing == "resume":
+                inputs = _with_its_batch_size(inputs, run)
             parts_of(inputs.config, inputs.atomic_model.beads)
             checkpoint = _checkpoint_to_resume(run, inputs) if existing == "resume" else None
         _require_same_everywhere(checkpoint, world)
@@ -192,6 +194,15 @@ def _prepare(
             _begin(run, inputs, _facts(inputs, base, images.path, lifted.path if lifted else None))
         _describe(inputs, images.box, images.pixel_size, model, base)
     return Trainer(model, loader, inputs.config, run, _launched(device, world))
+
+
+def _with_its_batch_size(inputs: Inputs, run: RunDirectory) -> Inputs:
+    """The same with the images per step that were decided when the run was begun, unless others are asked for."""
+    training = inputs.config.training
+    if training.batch_size is not None:
+        return inputs
+    training = training.model_copy(update={"batch_size": run.read_config().training.batch_size})
+    return replace(inputs, config=inputs.config.model_copy(update={"training": training}))
 
 
 def _with_batch_size(inputs: Inputs, model: HeterogeneityModel, loader: ParticleLoader) -> Inputs:

@@ -26,7 +26,7 @@ from cryosphere.training.reporting import Reports, tell_epoch
 from cryosphere.training.run_directory import RunDirectory
 from cryosphere.training.schedules import coarse_to_fine
 from cryosphere.training.step import Stepper, step_seed
-from cryosphere.training.validation import validate
+from cryosphere.training.validation import Looking, validate
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +76,11 @@ class Trainer:
         self.averages = self._no_averages()
         self._stop_signal: int | None = None
         self._began = time.monotonic()
+
+    @property
+    def _at_once(self) -> int:
+        """Images that are looked at together."""
+        return min(self.batch_size, self.stepper.images_at_once)
 
     def _no_averages(self) -> EpochAverages:
         return EpochAverages(self.batch_size, self.fabric.device, self.world)
@@ -127,7 +132,7 @@ class Trainer:
     def _look_again(self, progress: Progress) -> bool:
         self.raw_model.eval()
         found = second_look.look_again(
-            self.raw_model, self.loader, self.batch_size, stop=lambda: self._stop_signal is not None, progress=progress
+            self.raw_model, self.loader, self._at_once, stop=lambda: self._stop_signal is not None, progress=progress
         )
         if found is None:
             return False
@@ -182,7 +187,8 @@ class Trainer:
         self._require_finite()
         state, averages = self.state, self.averages.averages()
         seed = step_seed(self.settings.seed, 0)
-        explained = validate(self.raw_model, self.loader, self.split, self.batch_size, seed)
+        looking = Looking(self.batch_size, self.stepper.images_at_once, seed)
+        explained = validate(self.raw_model, self.loader, self.split, looking)
         state.seconds = time.monotonic() - self._began
         images = self.averages.images
         before = sum(row["epoch_seconds"] for row in state.metrics)
@@ -212,7 +218,7 @@ class Trainer:
         joins: list[joining.Join] = []
         with self.world.together():
             if self.world.is_first:
-                joins = joining.join_alike(self.raw_model, self.loader, rows, self.batch_size)
+                joins = joining.join_alike(self.raw_model, self.loader, rows, self._at_once)
         if not self.world.agree(on=bool(joins)):
             return
         self.world.copy_from_first(self.raw_model.state_dict().values())
@@ -247,11 +253,11 @@ class Trainer:
         tensors = checkpoints.gather_state(self.raw_model, self.stepper.optimizer.optimizer)
         if self.averaged is not None:
             tensors |= self.averaged.state()
-        if not self.world.is_first:
-            return
-        path = checkpoints.checkpoint_path(self.run.checkpoints, self.state.step)
-        checkpoints.save(path, tensors, facts)
-        checkpoints.keep_newest(self.run.checkpoints, self.settings.keep_checkpoints)
+        with self.world.together():
+            if self.world.is_first:
+                path = checkpoints.checkpoint_path(self.run.checkpoints, self.state.step)
+                checkpoints.save(path, tensors, facts)
+                checkpoints.keep_newest(self.run.checkpoints, self.settings.keep_checkpoints)
 
     def ask_to_stop(self, number: int, _frame: FrameType | None = None) -> None:
         """Signal handler: stop after the current step. A second signal stops at once.
