@@ -92,7 +92,7 @@ class ParticleLoader:
 
     def batches(self, rows: Rows, size: int) -> Iterator[Batch]:
         """All the given particles, in order, `size` at a time; the last batch is as small as it must be."""
-        return self._ahead(in_pieces(rows, size))
+        return self._ahead(steps_of(rows, size))
 
     def shares(self, rows: Rows, size: int) -> Iterator[Batch]:
         """This process's share of every step, where `size` of the given particles at a time make a step.
@@ -100,7 +100,7 @@ class ParticleLoader:
         All processes take part in every step: one whose share is empty gets the step's first image, not to be counted.
         """
         held, shares = [], []
-        for step in in_pieces(rows, size):
+        for step in steps_of(rows, size):
             own = self.world.piece(len(step))
             count = own.stop - own.start
             held.append(step[own] if count else step[:1])
@@ -118,6 +118,6 @@ class ParticleLoader:
                 yield current
 
 
-def in_pieces(rows: Rows, size: int) -> list[Rows]:
-    """The rows in order, `size` at a time; the last piece is as small as it must be."""
+def steps_of(rows: Rows, size: int) -> list[Rows]:
+    """The rows in order, `size` at a time; the last step is as small as it must be."""
     return [rows[start : start + size] for start in range(0, len(rows), size)]

@@ -16,7 +16,7 @@ from cryosphere.distribution import World
 from cryosphere.model.batch import Batch
 from cryosphere.model.losses import Losses
 from cryosphere.model.vae import HeterogeneityModel, Weights
-from cryosphere.training.accumulation import is_out_of_memory, pieces, together
+from cryosphere.training.accumulation import is_out_of_memory, joined, pieces
 from cryosphere.training.config import Config
 from cryosphere.training.schedules import warm_then_cosine
 
@@ -33,7 +33,8 @@ class Stepper:
         self.world = world
         self.model: Any
         self.optimizer: Any
-        self.model, self.optimizer = fabric.setup(model, _optimizer(model, config))
+        with world.talking():
+            self.model, self.optimizer = fabric.setup(model, _optimizer(model, config))
         self.images_at_once = self.settings.images_at_once or 2**31
         self._generator = torch.Generator(fabric.device)
 
@@ -91,12 +92,12 @@ class Stepper:
         found = []
         for part in parts:
             self._generator.manual_seed(step_seed(self.settings.seed, number))  # the same draws for every piece
-            with self.fabric.no_backward_sync(self.model, enabled=part is not parts[-1]):
+            unsynchronised = self.fabric.no_backward_sync(self.model, enabled=part is not parts[-1])
+            with unsynchronised, self.world.talking():
                 losses = self.model(part, weights, self._generator)
-                with self.world.talking():
-                    self.fabric.backward(losses.total / len(parts))
+                self.fabric.backward(losses.total / len(parts))
             found.append(losses)
-        return together(found)
+        return joined(found)
 
 
 def step_seed(seed: int, step: int) -> int:
