@@ -36,7 +36,7 @@ _PIXELS_PER_BATCH = 1 << 20  # 4 MiB of float32: larger batches fall out of the 
 
 @dataclass(frozen=True)
 class ParticleImages:
-    """n preprocessed images, as half-spectra in a file of float16 (real, imaginary) pairs that is memory-mapped.
+    """n preprocessed images, as half-spectra in a file of float16 (real, imaginary) pairs, read when asked for.
 
     Every image is held to its checksum the first time it is read (`CheckedArray`).
 

@@ -13,7 +13,7 @@ import os
 import shutil
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,11 +28,11 @@ from cryosphere.distribution import ALONE, World
 from cryosphere.errors import DiskFullError, ImageStackError, InputError
 from cryosphere.files import is_disk_full, is_writable
 from cryosphere.locking import held
+from cryosphere.particles.row_numbers import Mask, Rows, row_numbers
 from cryosphere.workers import one_by_one
 
 log = logging.getLogger(__name__)
 
-Rows = NDArray[np.int64]
 Values = NDArray[np.float16]
 Checksums = NDArray[np.uint32]
 _AT_ONCE = 1 << 26  # bytes read at a time when rows of an unfinished file are checked
@@ -62,14 +62,15 @@ class CheckedArray:
         begun = (path for path in (_unfinished(self.path), _lock(self.path)) if path.exists())
         return is_writable(self.path.parent) and all(os.access(path, os.R_OK | os.W_OK) for path in begun)
 
-    def read(self, rows: Rows | slice) -> Values:
-        """The given rows, in that order.
+    def read(self, rows: Rows | Mask | slice) -> Values:
+        """The given rows, in that order, chosen as NumPy chooses: by number, from the end if negative, or by a mask.
 
         Raises:
+            IndexError: if there is no such row.
             ImageStackError: if one of them is not what was written. The file is put aside, so that the next start
                 makes again what is damaged, and only that.
         """
-        index = np.arange(*rows.indices(self.shape[0])) if isinstance(rows, slice) else np.asarray(rows)
+        index = row_numbers(rows, self.shape[0])
         values = np.empty((len(index), *self.shape[1:]), dtype="<f2")
         self._read_into(values, index)
         unseen = np.flatnonzero(~self._seen[index])
@@ -152,18 +153,22 @@ def build(
 
     Raises:
         DiskFullError: if there is no room; it is claimed before the work begins.
+        InputError: if a process of the job does not see the file that the first one has made.
     """
     with ExitStack() as lock:
         with world.together():
             if world.is_first:
                 lock.enter_context(held(_lock(array.path), "preprocessing", wait=True))
         if not world.agree(on=world.is_first and not array.is_complete()):
+            with world.together():
+                if world.size > 1 and not array.is_complete():
+                    raise _not_shared(array.path)
             return  # another job has made it meanwhile
         if array.path.exists():
             log.warning("%s: is damaged and is made again", array.path)
         every = list(batches)
         own = every[world.piece(len(every))]
-        with _building(array, world) as builder, tracking as advance, ExitStack() as steps:
+        with _building(array, own, world) as builder, tracking as advance, ExitStack() as steps:
             missing = [bool(builder.missing[rows].any()) for rows in own]
             made = steps.enter_context(closing(one_by_one(values_of, compress(own, missing))))
             for number, (rows, is_missing) in enumerate(zip(own, missing, strict=True)):
@@ -206,12 +211,15 @@ class _Layout:
 
 
 @contextmanager
-def _building(array: CheckedArray, world: World) -> Iterator[_Builder]:
+def _building(array: CheckedArray, own: Sequence[Rows], world: World) -> Iterator[_Builder]:
     """An array to write to; afterwards it is complete under its name, or what there is of it is kept for the next."""
     builder = _Builder(array)
     try:
         with world.first_ahead():
-            builder.open()
+            if world.is_first:
+                builder.begin(own)
+            else:
+                builder.go_along(own)
         with world.together():
             yield builder
             builder.to_disk()
@@ -249,14 +257,28 @@ class _Builder:
         self.missing = np.ones(array.shape[0], dtype=bool)
         self._file: Any = None
 
-    def open(self) -> None:
-        """Find what is there already, or claim the room for a new file."""
+    def begin(self, own: Sequence[Rows]) -> None:
+        """Find what is there already of the batches to make, or claim the room for a new file."""
         # without a buffer, which could write old content between two rows over what another process has put there
         self._file = self.part.open("r+b" if self.part.exists() else "w+b", buffering=0)
         if self.layout.fits(self._file):
-            self._find_written()
+            self._find_written(own)
         else:
-            self._begin()
+            self._claim()
+
+    def go_along(self, own: Sequence[Rows]) -> None:
+        """Find what is there already of the batches to make, in the file that the first process of the job has begun.
+
+        Raises:
+            InputError: if it is not there: the folder is another one on this machine.
+        """
+        try:
+            self._file = self.part.open("r+b", buffering=0)
+        except FileNotFoundError:
+            raise _not_shared(self.array.path) from None
+        if not self.layout.fits(self._file):
+            raise _not_shared(self.array.path)
+        self._find_written(own)
 
     def to_disk(self) -> None:
         """Wait until what this process wrote is on the disk."""
@@ -268,9 +290,14 @@ class _Builder:
             self.missing = self.layout.read_checksums(self._file) == 0
 
     def finish(self) -> None:
-        """Give the array its name, once its content is on the disk."""
+        """Give the array its name, once its content is on the disk.
+
+        Raises:
+            InputError: if what the others wrote is not there: they have found an older file of their own machine.
+        """
         self.look()
-        assert not self.missing.any(), "every row is in one of the batches"
+        if self.missing.any():
+            raise _not_shared(self.array.path)
         self._file.close()
         self.part.replace(self.array.path)
 
@@ -288,7 +315,7 @@ class _Builder:
         _write_at(self._file, layout.checksums_at, rows, np.array([_checksum(row) for row in values], dtype="<u4"))
         self.missing[rows] = False
 
-    def _begin(self) -> None:
+    def _claim(self) -> None:
         """Claim the space, so that a full disk is met before the work and not in the middle of it."""
         self._file.truncate(0)
         needed, free = self.layout.size, shutil.disk_usage(self.part.parent).free
@@ -304,20 +331,30 @@ class _Builder:
             _write_whole(self._file, content)
         self._file.truncate(needed)
 
-    def _find_written(self) -> None:
-        """Rows that are there already and fit their checksums."""
+    def _find_written(self, own: Sequence[Rows]) -> None:
+        """Rows of these batches that are there already and fit their checksums."""
         stored = self.layout.read_checksums(self._file)
+        is_own = np.zeros(len(stored), dtype=bool)
+        for rows in own:
+            is_own[rows] = True
+        wanted = np.flatnonzero(is_own & (stored != 0))
         size, at_once = self.layout.row_bytes, max(1, _AT_ONCE // self.layout.row_bytes)
-        for start in range(0, len(stored), at_once):
-            piece = stored[start : start + at_once]
-            if not piece.any():
-                continue
-            self._file.seek(self.layout.rows_at + start * size)
-            content = memoryview(self._file.read(len(piece) * size))
-            for place in np.flatnonzero(piece).tolist():
-                fits = _checksum(content[place * size : (place + 1) * size]) == piece[place]
-                self.missing[start + place] = not fits
-        log.info("%s: %d of %d rows were there already", self.array.path, (~self.missing).sum(), len(stored))
+        for first in range(0, len(wanted), at_once):
+            some = wanted[first : first + at_once]
+            for run in np.split(some, np.flatnonzero(np.diff(some) != 1) + 1):
+                self._file.seek(self.layout.rows_at + int(run[0]) * size)
+                content = memoryview(self._file.read(len(run) * size))
+                for place, row in enumerate(run.tolist()):
+                    fits = _checksum(content[place * size : (place + 1) * size]) == stored[row]
+                    self.missing[row] = not fits
+        log.info("%s: %d of %d rows were there already", self.array.path, (~self.missing).sum(), is_own.sum())
+
+
+def _not_shared(path: Path) -> InputError:
+    return InputError(
+        f"{path.parent}: one of this job's machines does not see in this folder what another one writes there. Use a "
+        "folder that all machines share, or copy the finished files to each of them before"
+    )
 
 
 def _reserve(descriptor: int, size: int) -> None:

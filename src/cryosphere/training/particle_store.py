@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from cryosphere.particles.cache import ParticleImages
-from cryosphere.particles.checked_array import CheckedArray, Rows
+from cryosphere.particles.checked_array import CheckedArray
+from cryosphere.particles.row_numbers import Rows
 from cryosphere.progress import SILENT, Progress
 
 log = logging.getLogger(__name__)
