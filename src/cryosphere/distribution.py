@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryosphere.errors import ConfigError, FailedElsewhereError, ProcessLostError
+from cryosphere.launch import is_in_a_job
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -65,11 +66,6 @@ class World:
     def agree(self, *, on: bool) -> bool:
         """Whether anyone says yes."""
         return any(self._exchange(int(on))) if self.size > 1 else on
-
-    def wait(self) -> None:
-        """Until all are here."""
-        if self.size > 1:
-            self._exchange(0)
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum over all processes of tensors of one shape."""
@@ -123,8 +119,15 @@ class World:
             if self.size == 1:
                 raise
             failure = error
-        if self.size > 1:
-            self._raise_if_failed(self._exchange(_exit_code(failure)), failure)
+        if self.size == 1:
+            return
+        try:
+            codes = self._exchange(_exit_code(failure))
+        except (ProcessLostError, FailedElsewhereError) as lost:
+            if failure is None:
+                raise
+            raise failure from lost  # this process knows more than that another one has gone
+        self._raise_if_failed(codes, failure)
 
     @contextmanager
     def first_ahead(self) -> Iterator[None]:
@@ -155,7 +158,8 @@ class World:
         except RuntimeError as error:
             if self.size == 1 or not any(word in str(error).lower() for word in _LOST):
                 raise
-            if self.rank > 1:  # the first two tell it, of whom one lives or has told what happened to it
+            # one on every machine tells it, and the first two of all, of whom one lives or has told what happened to it
+            if self.rank > 1 and self.local_rank > 0:
                 raise FailedElsewhereError(ProcessLostError.exit_code) from error
             raise ProcessLostError(
                 f"another of the {self.size} processes of this job died or was ended. If it could say why, it did "
@@ -191,7 +195,7 @@ def join() -> World:
     Raises:
         ConfigError: if the environment says that there are several processes, but not how they find each other.
     """
-    if os.environ.get("WORLD_SIZE", "1") == "1":
+    if not is_in_a_job():
         return ALONE
     missing = [name for name in _SET_BY_TORCHRUN if name not in os.environ]
     if missing:

@@ -1,4 +1,4 @@
-"""Rows are chosen as NumPy chooses them; processes of a job fill one file, and say so where they do not see the same."""
+"""Rows are chosen as NumPy chooses them; processes of a job fill one file, or say that they do not see the same."""
 
 from __future__ import annotations
 

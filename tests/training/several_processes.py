@@ -8,6 +8,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ import torch
 
 from cryosphere.cli.main import run
 from cryosphere.distribution import World, join
-from cryosphere.errors import CryosphereError
+from cryosphere.errors import CryosphereError, DiskFullError
 from cryosphere.particles import cache, checked_array
+from cryosphere.training import checkpoints
 from cryosphere.training.config import Config
+from cryosphere.training.step import Stepper
 from cryosphere.training.train import train
 from cryosphere.training.trained import TrainedModel
 from cryosphere.training.trainer import Trainer
@@ -36,14 +39,38 @@ def after_steps(then: Callable[[Trainer], None]) -> None:
 
 
 def keep_parameters(folder: Path) -> None:
-    """Write the parameters after the first step of a run, process by process."""
+    """Write a run's first gradient, and its parameters after the first step, process by process."""
+    gradient: dict[str, Any] = {}
+    find_gradient = Stepper.find_gradient
+
+    def keep_gradient(self: Stepper, batch: Any, weights: Any, number: int) -> Any:
+        losses = find_gradient(self, batch, weights, number)
+        if number == 0:
+            gradient.update({name: p.grad.numpy(force=True).copy() for name, p in self.raw_model.named_parameters()})
+        return losses
 
     def keep(trainer: Trainer) -> None:
         if trainer.state.step == 1:
+            whose = f"{trainer.run.root.name}-{trainer.world.rank}.npz"
             parameters = {name: p.detach().numpy() for name, p in trainer.raw_model.named_parameters()}
-            np.savez(folder / f"step1-{trainer.run.root.name}-{trainer.world.rank}.npz", **parameters)
+            np.savez(folder / f"step1-{whose}", **parameters)
+            np.savez(folder / f"gradient1-{whose}", **gradient)
+            gradient.clear()
 
+    Stepper.find_gradient = keep_gradient
     after_steps(keep)
+
+
+def no_room_for(name: str) -> None:
+    """Let the disk be full when a checkpoint of the run of that name is written."""
+    save = checkpoints.save
+
+    def saving(path: Path, *what: Any) -> None:
+        if name in path.parts:
+            raise DiskFullError("no room")
+        save(path, *what)
+
+    checkpoints.save = saving
 
 
 def stop_in(name: str, rank: int, at_step: int, number: signal.Signals) -> None:
@@ -119,12 +146,13 @@ def together(folder: Path) -> None:
     talk(world, folder)
     written = prepare_by_tens()
     keep_parameters(folder)
+    no_room_for("full")
     stop_in("stopped", 1, 8, signal.SIGTERM)
     outcomes = {}
     for path in sorted(folder.glob("*.json")):
         if not path.stem.startswith("talk"):
             config = Config.model_validate_json(path.read_text())
-            outcomes[path.stem] = train(config, folder / "two" / path.stem)
+            outcomes[path.stem] = outcome_of(partial(train, config, folder / "two" / path.stem))
     model = TrainedModel.load(folder / "two" / "whole")
     everything, some = model.encode(), model.encode(np.array([70, 3, 41]))
     none = model.encode(np.zeros(0, dtype=np.int64))

@@ -13,7 +13,11 @@ import pytest
 import torch
 
 from cryosphere.distribution import ALONE, World, join
-from cryosphere.errors import ConfigError
+from cryosphere.errors import ConfigError, FailedElsewhereError, ProcessLostError
+from cryosphere.launch import is_first_of_job
+from cryosphere.training.run_directory import RunDirectory
+from cryosphere.training.run_lock import training_alone
+from cryosphere.training.step import Stepper
 from cryosphere.training.train import train
 from cryosphere.training.trained import TrainedModel
 from cryosphere.training.trainer import Trainer
@@ -58,6 +62,7 @@ def changes() -> dict[str, list[str]]:
         "whole": [*few, "training.average=0.9", "loss.kl_latent=0.01"],
         "stopped": [*few, "training.average=0.9", "loss.kl_latent=0.01"],
         "free": ["encoder.kind=free", "training.batch_size=32"],
+        "full": ["encoder.kind=free", "training.batch_size=96"],
         "restrained": [*few, "encoder.kind=mlp", "loss.clash=1", "loss.clash_distance=8", "loss.elastic=1"],
     }
 
@@ -67,7 +72,7 @@ def configs(changes, hinge_data):
     from .conftest import SMALL, configure
 
     options = {"segments": 3, "device": "cpu", "particles": [hinge_data.particles], "model": hinge_data.model}
-    epochs = {"whole": 5, "stopped": 5, "free": 1, "restrained": 1}
+    epochs = {"whole": 5, "stopped": 5, "free": 1, "full": 1, "restrained": 1}
     return {
         name: configure(overrides=[*SMALL, *overrides], epochs=epochs[name], **options)
         for name, overrides in changes.items()
@@ -89,16 +94,26 @@ def pair(configs, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def single(configs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same runs by one process, with the parameters after the first step."""
     folder = tmp_path_factory.mktemp("single")
-    step = Trainer._step
+    step, find_gradient = Trainer._step, Stepper.find_gradient
+    gradient = {}
 
     def keeping(self: Trainer, batch) -> None:
         step(self, batch)
         if self.state.step == 1:
             parameters = {name: p.detach().numpy() for name, p in self.raw_model.named_parameters()}
             np.savez(folder / f"step1-{self.run.root.name}.npz", **parameters)
+            np.savez(folder / f"gradient1-{self.run.root.name}.npz", **gradient)
+
+    def keeping_gradient(self: Stepper, batch, weights, number):
+        losses = find_gradient(self, batch, weights, number)
+        if number == 0:
+            gradient.clear()
+            gradient.update({name: p.grad.numpy(force=True).copy() for name, p in self.raw_model.named_parameters()})
+        return losses
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "_step", keeping)
+        patch.setattr(Stepper, "find_gradient", keeping_gradient)
         for name in ("whole", "free", "restrained"):
             assert train(configs[name], folder / name) == "finished"
     return folder
@@ -121,7 +136,6 @@ def test_a_process_alone_talks_to_nobody() -> None:
     assert not ALONE.agree(on=False)
     assert ALONE.from_first(array) is array
     ALONE.copy_from_first([tensor])
-    ALONE.wait()
     with pytest.raises(OSError, match="told"), ALONE.together(), ALONE.first_ahead():
         raise OSError("told as it is")
     assert not torch.distributed.is_initialized()
@@ -132,6 +146,49 @@ def test_an_environment_that_says_half_of_what_is_needed_is_refused(monkeypatch)
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(ConfigError, match=r"WORLD_SIZE is 4, but LOCAL_RANK.*torchrun"):
         join()
+
+
+@pytest.mark.parametrize(
+    ("environment", "is_first"),
+    [
+        ({}, True),
+        ({"RANK": "1"}, True),  # left over from something else: `join` works alone, so this process is the first
+        ({"RANK": "1", "WORLD_SIZE": "1"}, True),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, True),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, False),
+    ],
+)
+def test_whoever_works_alone_holds_the_lock_and_talks(environment, is_first: bool, monkeypatch, tmp_path) -> None:
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert is_first_of_job() is is_first
+    with training_alone(RunDirectory(tmp_path / "run")):
+        assert (tmp_path / "run" / ".lock").exists() is is_first
+
+
+def test_one_process_on_every_machine_tells_that_another_died() -> None:
+    """On eight devices of two machines; and the second of all, in case it was the first that died."""
+    told = []
+    for rank in range(8):
+        world = World(rank, 8, rank % 4, 4)
+        with pytest.raises((ProcessLostError, FailedElsewhereError)) as caught, world.talking():
+            raise RuntimeError("Connection closed by peer")
+        told.append(caught.type is ProcessLostError)
+    assert told == [True, True, False, False, True, False, False, False]
+
+
+def test_what_failed_here_is_told_even_if_another_process_died(monkeypatch) -> None:
+    def nobody_answers(self: World, number: int) -> list[int]:
+        raise ProcessLostError("another one died")
+
+    monkeypatch.setattr(World, "_exchange", nobody_answers)
+    with pytest.raises(OSError, match="no space") as caught, World(1, 2).together():
+        raise OSError("no space")
+    assert isinstance(caught.value.__cause__, ProcessLostError)
+    with pytest.raises(ProcessLostError), World(1, 2).together():
+        pass
 
 
 def test_pieces_come_together_in_order_on_every_process(pair: Path) -> None:
@@ -165,6 +222,27 @@ def test_after_a_step_all_processes_hold_the_parameters_of_a_single_one(name: st
 
 
 @pytest.mark.parametrize("name", ["whole", "free", "restrained"])
+def test_the_gradient_of_all_processes_is_that_of_a_single_one(name: str, pair: Path, single: Path) -> None:
+    """Before it is clipped; Adam's first step would be the same with a gradient twice as large.
+
+    Shares of images cancel in some sums, which leaves up to 3e-5 of a gradient's norm to rounding in float32.
+    """
+    first, second = (np.load(pair / f"gradient1-{name}-{rank}.npz") for rank in (0, 1))
+    alone = np.load(single / f"gradient1-{name}.npz")
+    assert set(first) == set(second) == set(alone)
+    for parameter in alone:
+        assert np.array_equal(first[parameter], second[parameter]), parameter
+        norm = np.linalg.norm(alone[parameter])
+        assert np.linalg.norm(first[parameter] - alone[parameter]) <= 1e-4 * norm, parameter
+
+
+def test_a_checkpoint_that_the_disk_has_no_room_for_ends_all_processes(pair: Path) -> None:
+    found = [json.loads((pair / f"outcomes-{rank}.txt").read_text())["full"] for rank in (0, 1)]
+    assert found[0] == "DiskFullError: no room"
+    assert found[1].startswith("FailedElsewhereError")
+
+
+@pytest.mark.parametrize("name", ["whole", "free", "restrained"])
 def test_whole_runs_are_those_of_a_single_process(name: str, pair: Path, single: Path) -> None:
     """Through joined segments, averaged weights and a last batch of one image."""
     rows = read_metrics(pair / "two" / name)
@@ -183,6 +261,17 @@ def test_latents_are_in_order_whoever_encodes_them(pair: Path) -> None:
         assert np.allclose(found["sd"], expected.sd, atol=1e-6)
         assert np.allclose(found["some"], some.mean, atol=1e-6)
         assert found["none"].shape == (0, 2)
+
+
+def test_a_job_is_a_job_again_after_one_process_has_worked_alone(single: Path) -> None:
+    model, world = TrainedModel.load(single / "whole"), World(1, 2)
+    model.world = world
+    with pytest.raises(OSError, match="at work"), model.working_alone():
+        assert model.loader.world is ALONE
+        assert model.world is ALONE
+        raise OSError("failed at work")
+    assert model.world is world
+    assert model.loader.world is world
 
 
 def test_images_are_prepared_once_by_all_processes_together(pair: Path, single: Path) -> None:
@@ -204,7 +293,7 @@ def test_only_the_first_process_writes_a_run(pair: Path, single: Path) -> None:
 
 def test_a_signal_to_one_process_stops_all_and_one_goes_on(pair: Path, single: Path, configs) -> None:
     for rank in (0, 1):
-        assert json.loads((pair / f"outcomes-{rank}.txt").read_text())["stopped"] == "stopped"
+        assert json.loads((pair / f"outcomes-{rank}.txt").read_text())["stopped"] == "'stopped'"
     run = pair / "two" / "stopped"
     assert len(read_metrics(run)) < 5
     assert train(configs["stopped"], run, existing="resume") == "finished"

@@ -10,7 +10,8 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from cryosphere.distribution import ALONE
+from cryosphere.distribution import ALONE, World
+from cryosphere.errors import ProcessLostError
 from cryosphere.imaging.grid import ImageGrid
 from cryosphere.model.batch import Share
 from cryosphere.model.vae import Weights
@@ -42,10 +43,10 @@ def scene(settings, tmp_path):
     return make
 
 
-def stepper_of(model, config) -> Stepper:
+def stepper_of(model, config, world: World = ALONE) -> Stepper:
     fabric = Fabric(accelerator="cpu", devices=1)
     fabric.launch()
-    return Stepper(model, config, fabric, ALONE)
+    return Stepper(model, config, fabric, world)
 
 
 def after_a_step(scene, *overrides: str, images: int = 16):
@@ -119,6 +120,22 @@ def test_where_not_even_one_image_fits_the_error_comes_out(scene) -> None:
     with pytest.raises(torch.OutOfMemoryError):
         stepper_of(model, config).take(loader.batch(np.arange(4)), WEIGHTS, 0)
     assert tried == [4, 2, 1]
+
+
+def test_a_process_that_died_is_noticed_in_the_forward_pass_and_before_the_first_step(scene, monkeypatch) -> None:
+    """Buffers and parameters are sent to the others there, as gradients are in the backward pass."""
+    gone = RuntimeError("Connection closed by peer")
+    model, loader, config = scene()
+    fail_above(model, 0, gone)
+    with pytest.raises(ProcessLostError):
+        stepper_of(model, config, World(0, 2)).find_gradient(loader.batch(np.arange(4)), WEIGHTS, 0)
+
+    def setup(*_: object) -> None:
+        raise gone
+
+    monkeypatch.setattr(Fabric, "setup", setup)
+    with pytest.raises(ProcessLostError):
+        stepper_of(model, config, World(0, 2))
 
 
 def test_other_failures_are_not_taken_for_a_lack_of_memory(scene) -> None:

@@ -78,8 +78,7 @@ def analyze(
         with world.together():
             locks.enter_context(results_alone(run.directory, "analysis"))
         run.encode()
-        run.model.work_alone()
-        with world.together():
+        with world.together(), run.model.working_alone():
             if world.is_first:
                 with _replacing(final) as folder:
                     _build(run, folder, settings, progress)

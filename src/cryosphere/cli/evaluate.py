@@ -39,9 +39,9 @@ def evaluate(
         device: Where to compute; auto takes a GPU if there is one.
     """
     from cryosphere.cli.progress import terminal_progress
-    from cryosphere.cli.terminal import is_first_of_job
     from cryosphere.evaluation.evaluate import evaluate as run_evaluation
     from cryosphere.evaluation.wording import describe
+    from cryosphere.launch import is_first_of_job
 
     result = run_evaluation(
         run,

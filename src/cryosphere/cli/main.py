@@ -26,10 +26,11 @@ from cryosphere.cli.options import Flag
 from cryosphere.cli.project import project
 from cryosphere.cli.simulate import simulate
 from cryosphere.cli.structures import structures
-from cryosphere.cli.terminal import is_first_of_job, report_error, set_up_logging, show_traceback
+from cryosphere.cli.terminal import report_error, set_up_logging, show_traceback
 from cryosphere.cli.train import train
 from cryosphere.errors import CryosphereError, FailedElsewhereError, InputError
 from cryosphere.files import is_disk_full
+from cryosphere.launch import is_first_of_job, is_in_a_job
 from cryosphere.memory import keep_freed_memory
 
 OWN_FAILURE = 1
@@ -92,7 +93,7 @@ def _launch(
     if traceback:
         os.environ["CRYOSPHERE_TRACEBACK"] = "1"
     set_up_logging("WARNING" if quiet else "DEBUG" if verbose else "INFO")
-    if os.environ.get("WORLD_SIZE", "1") != "1" and tokens and tokens[0] in _IN_ONE_PROCESS:
+    if is_in_a_job() and tokens and tokens[0] in _IN_ONE_PROCESS:
         if not is_first_of_job():
             raise FailedElsewhereError(WRONG_INPUT)
         raise InputError(f"{tokens[0]} runs in one process: start it without torchrun")
@@ -128,6 +129,8 @@ def run(arguments: Sequence[str]) -> int:
 def main() -> None:
     """Entry point of the installed `cryosphere` script."""
     signal.signal(signal.SIGTERM, _interrupt)
+    # read when PyTorch is loaded: threads that wait for others then leave the cores to those (docs/performance.md)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_freed_memory()
     sys.exit(run(sys.argv[1:]))
 

@@ -8,6 +8,8 @@ import os
 import traceback
 from typing import TYPE_CHECKING
 
+from cryosphere.launch import is_first_of_job
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -31,11 +33,6 @@ class ConsoleHandler(logging.Handler):
             error_console().print(level + self.format(record), markup=False, highlight=False, style=style)
         except OSError:
             self.handleError(record)
-
-
-def is_first_of_job() -> bool:
-    """Whether this process is the one that talks to the user, of those that `torchrun` started (or the only one)."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def set_up_logging(level: str) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from cryosphere.errors import OccupiedError, RunError
+from cryosphere.launch import is_first_of_job
 from cryosphere.locking import held
 from cryosphere.training.run_directory import RunDirectory
 
@@ -22,7 +22,7 @@ def training_alone(run: RunDirectory) -> Iterator[None]:
     Raises:
         RunError: if another process trains there.
     """
-    if not _is_first_of_its_job():
+    if not is_first_of_job():
         yield
         return
     way_out = "wait until it ends, end it, or choose another --outdir"
@@ -38,7 +38,7 @@ def results_alone(run: RunDirectory, doing: str) -> Iterator[None]:
     Raises:
         RunError: if another process does.
     """
-    if not _is_first_of_its_job():
+    if not is_first_of_job():
         yield
         return
     with _alone(run, RESULTS, doing, "wait until it ends, or end it"):
@@ -56,7 +56,3 @@ def _alone(run: RunDirectory, name: str, doing: str, way_out: str) -> Iterator[N
         except PermissionError as error:
             raise RunError(f"no permission to write to {run.root} ({error.strerror})") from None
         yield
-
-
-def _is_first_of_its_job() -> bool:
-    return os.environ.get("RANK", "0") == "0"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from cryosphere.distribution import ALONE, join
+from cryosphere.distribution import ALONE, World, join
 from cryosphere.errors import RunError
 from cryosphere.fourier import from_spectrum
 from cryosphere.imaging.ctf import CtfParameters, contrast_transfer
@@ -130,11 +132,20 @@ class TrainedModel:
             features = lifted_features(images, self.atomic_model, self.config, self.device, work)
         return ParticleLoader(images, features, self.device, grid=self.network.projector.grid, world=self.world)
 
-    def work_alone(self) -> None:
-        """From now on share nothing: what one process of a job asks for, the others need not ask for."""
-        self.world = ALONE
+    @contextmanager
+    def working_alone(self) -> Iterator[None]:
+        """A block in which nothing is shared: what one process of a job asks for, the others need not ask for."""
+        world = self.world
+        self._share_with(ALONE)
+        try:
+            yield
+        finally:
+            self._share_with(world)
+
+    def _share_with(self, world: World) -> None:
+        self.world = world
         if "loader" in self.__dict__:
-            self.loader.world = ALONE
+            self.loader.world = world
 
     @property
     def latent_dim(self) -> int:
