@@ -54,7 +54,17 @@ def test_rows_are_chosen_as_numpy_chooses(array: CheckedArray, rows) -> None:
 
 
 @pytest.mark.parametrize(
-    "rows", [np.array([0, 11]), np.array([-12]), np.ones(2, dtype=bool), np.array([1.0]), np.array([[1]])], ids=str
+    "rows",
+    [
+        np.array([0, 11]),
+        np.array([-12]),
+        np.array([1000]),
+        np.array([-1000]),
+        np.ones(2, dtype=bool),
+        np.array([1.0]),
+        np.array([[1]]),
+    ],
+    ids=str,
 )
 def test_a_row_that_is_not_there_is_the_callers_mistake_and_not_the_disks(array: CheckedArray, rows) -> None:
     with pytest.raises(IndexError, match="11"):
