@@ -159,7 +159,8 @@ def stages_table(speeds: list[Speed]) -> str:
 
 def epoch(problem: Problem, best: Speed) -> str:
     """The steps of an epoch one after the other by the clock, or as many of them as half a minute holds."""
-    from cryosphere.benchmarking.step import Step, now
+    from cryosphere.benchmarking.step import Step
+    from cryosphere.clock import now
 
     batch = best.images
     step = Step(problem.fast_model(), problem.config, batch)

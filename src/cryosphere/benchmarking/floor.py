@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from cryosphere.benchmarking.stages import STAGES
-from cryosphere.benchmarking.step import now
+from cryosphere.clock import now
 from cryosphere.imaging.kernel import KERNEL_WIDTH
 from cryosphere.imaging.projection import SpreadProjector
 from cryosphere.model.vae import HeterogeneityModel

@@ -16,11 +16,13 @@ import torch
 from torch import Tensor
 
 from cryosphere.benchmarking.literal import LiteralModel
-from cryosphere.benchmarking.step import LAPS, Step, now
-from cryosphere.imaging.formation import particle_spectra, seen_from
+from cryosphere.benchmarking.step import LAPS, Step
+from cryosphere.clock import now
+from cryosphere.imaging.formation import particle_spectra
 from cryosphere.imaging.projection import SpreadProjector
 from cryosphere.model.batch import Batch
 from cryosphere.model.comparing import Compared, in_pieces
+from cryosphere.model.correlation import project
 from cryosphere.model.vae import HeterogeneityModel
 
 STAGES = ("load", "encode", "decode + deform", "project", "CTF + loss", "backward", "optimiser")
@@ -80,10 +82,10 @@ def _parts_of_explaining(model: HeterogeneityModel, batch: Batch, repeats: int) 
     if device.type != "cpu" or isinstance(model, LiteralModel):  # as a whole, with all that the way back needs
         given = positions.requires_grad_()
 
-        def project() -> Tensor:
+        def projected() -> Tensor:
             return particle_spectra(given, model.amplitudes, batch.rotations, model.projector)
 
-        return milliseconds(project, repeats, device), None
+        return milliseconds(projected, repeats, device), None
     projecting = milliseconds(lambda: in_pieces(_Projection(model, batch), positions), repeats, device)
     return projecting, milliseconds(lambda: model.explain(positions, batch), repeats, device)
 
@@ -92,20 +94,14 @@ class _Projection:
     """A comparison that stops when the pieces' images are projected and transformed."""
 
     def __init__(self, model: HeterogeneityModel, batch: Batch) -> None:
+        assert isinstance(model.projector, SpreadProjector)
         self.projector = model.projector
         self.amplitudes = model.amplitudes
-        self.rotations = batch.rotations
+        self.batch = batch
 
     def __call__(self, structures: Tensor, piece: slice, **_: bool) -> Compared:
-        xy = seen_from(structures, self.rotations[piece])
-        return self._spectra(xy)[:, 0, 0].real, None
-
-    def _spectra(self, xy: Tensor) -> Tensor:
-        """As the compiled comparison begins, or by the whole projector where a bead comes near the border."""
-        if isinstance(self.projector, SpreadProjector):
-            canvas = self.projector.plain
-            pixels = xy * canvas.pixels_per_angstrom + canvas.centre
-            first, last = canvas.bounds
-            if bool(((pixels >= first) & (pixels <= last)).all()):
-                return canvas.transform(pixels.contiguous(), self.amplitudes.expand(pixels.shape[:2]).contiguous())
-        return self.projector(xy, self.amplitudes)
+        some = self.batch[piece]
+        spectra = project(structures, self.amplitudes, some, self.projector).spectra
+        if spectra is None:  # a bead comes near the border
+            spectra = particle_spectra(structures, self.amplitudes, some.rotations, self.projector)
+        return spectra[:, 0, 0].real, None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 
-import torch
 from lightning_fabric import Fabric
 
+from cryosphere.clock import now
 from cryosphere.distribution import ALONE
 from cryosphere.model.batch import Batch
 from cryosphere.model.vae import HeterogeneityModel, Weights
@@ -108,10 +107,3 @@ def _between_looks(step: Step, batches: Iterator[Batch]) -> int:
     began = now(step.device)
     step.take(next(batches))
     return int(min(max(1.0, _LOOK_EVERY / (now(step.device) - began)), _AHEAD))
-
-
-def now(device: torch.device) -> float:
-    """Seconds on a clock, once the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()

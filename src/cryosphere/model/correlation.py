@@ -8,6 +8,7 @@ into those of the gradient, which come back the same way. `HeterogeneityModel.co
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,31 @@ from cryosphere.imaging.projection import SpreadProjector
 from cryosphere.model import correlation_compiled as passes
 from cryosphere.model.batch import Batch
 from cryosphere.model.comparing import Compared
+
+
+@dataclass(frozen=True)
+class Projected:
+    """Structures as they lie on the plain canvas."""
+
+    pixels: Tensor  # (n, beads, 2), where the beads are
+    amplitudes: Tensor  # (n, beads)
+    inside: NDArray[np.bool_]  # (n,) whether all beads of a structure stay away from the border
+    spectra: Tensor | None  # (n, box, half) before the transfer function, not widened yet; None unless all are inside
+
+
+def project(
+    positions: Float[Tensor, "n beads 3"], amplitudes: Float[Tensor, " beads"], batch: Batch, projector: SpreadProjector
+) -> Projected:
+    """Structures seen as the batch's particles, laid on pixels and, unless one comes near the border, transformed."""
+    plain = projector.plain
+    pixels = positions.new_empty(*positions.shape[:2], 2)
+    rotations = batch.rotations.contiguous().numpy()
+    scale = plain.pixels_per_angstrom
+    passes.see(positions.contiguous().numpy(), rotations, scale, plain.centre, pixels.numpy())
+    inside = np.empty(len(pixels), dtype=np.bool_)
+    passes.stay_between(pixels.numpy(), *plain.bounds, inside)
+    each = amplitudes.expand(pixels.shape[:2]).contiguous()
+    return Projected(pixels, each, inside, plain.transform(pixels, each) if inside.all() else None)
 
 
 class CompiledCorrelation:
@@ -46,16 +72,10 @@ class CompiledCorrelation:
 
     def __call__(self, positions: Float[Tensor, "n beads 3"], batch: Batch, *, with_gradient: bool) -> Compared:
         """Correlations and, if asked for, their gradients by the positions, each by those of its own image."""
-        plain = self.projector.plain
-        pixels = positions.new_empty(*positions.shape[:2], 2)
-        rotations = batch.rotations.contiguous().numpy()
-        scale = plain.pixels_per_angstrom
-        passes.see(positions.contiguous().numpy(), rotations, scale, plain.centre, pixels.numpy())
-        inside = np.empty(len(pixels), dtype=np.bool_)
-        passes.stay_between(pixels.numpy(), *plain.bounds, inside)
-        if inside.all():
-            return self._compare(pixels, batch, with_gradient=with_gradient)
-        return self._in_two(inside, positions, batch, with_gradient=with_gradient)
+        projected = project(positions, self.amplitudes, batch, self.projector)
+        if projected.spectra is None:
+            return self._in_two(projected.inside, positions, batch, with_gradient=with_gradient)
+        return self._compare(projected, projected.spectra, batch, with_gradient=with_gradient)
 
     def _in_two(self, inside: NDArray[np.bool_], positions: Tensor, batch: Batch, *, with_gradient: bool) -> Compared:
         """Images away from the border, and the others."""
@@ -70,10 +90,9 @@ class CompiledCorrelation:
                     gradient[rows] = slopes
         return values, gradient
 
-    def _compare(self, pixels: Tensor, batch: Batch, *, with_gradient: bool) -> Compared:
+    def _compare(self, projected: Projected, spectra: Tensor, batch: Batch, *, with_gradient: bool) -> Compared:
         plain = self.projector.plain
-        amplitudes = self.amplitudes.expand(pixels.shape[:2]).contiguous()
-        spectra = plain.transform(pixels, amplitudes)
+        pixels = projected.pixels
         given, values = self._given(batch), pixels.new_empty(len(pixels), 3).numpy()
         pairs = torch.view_as_real(spectra).numpy()
         passes.correlate(pairs, given, values)
@@ -81,7 +100,7 @@ class CompiledCorrelation:
         if not with_gradient:
             return found, None
         passes.differentiate(pairs, given, values)
-        to_pixels = plain.transform_back(spectra, pixels, amplitudes)
+        to_pixels = plain.transform_back(spectra, pixels, projected.amplitudes)
         gradient = pixels.new_empty(*pixels.shape[:2], 3)
         rotations = batch.rotations.contiguous().numpy()
         passes.turn_back(to_pixels.numpy(), rotations, plain.pixels_per_angstrom, gradient.numpy())

@@ -7,11 +7,11 @@ under twice the time, and while enough steps remain. On a processor it would not
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import torch
 
+from cryosphere.clock import now
 from cryosphere.model.vae import HeterogeneityModel, Weights
 from cryosphere.training.accumulation import is_out_of_memory
 from cryosphere.training.data import ParticleLoader, Rows
@@ -51,9 +51,9 @@ def measuring(model: HeterogeneityModel, loader: ParticleLoader, rows: Rows) -> 
         try:
             batch = loader.batch(rows[: -(-size // loader.world.size)])
             for _ in range(3):  # the first one also finds plans and memory
-                began = _now(loader.device)
+                began = now(loader.device)
                 model(batch, Weights()).total.backward()
-                taken.append(_now(loader.device) - began)
+                taken.append(now(loader.device) - began)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -68,10 +68,3 @@ def measuring(model: HeterogeneityModel, loader: ParticleLoader, rows: Rows) -> 
         return found
 
     return seconds
-
-
-def _now(device: torch.device) -> float:
-    """Seconds on a clock, once the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
