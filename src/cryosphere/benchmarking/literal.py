@@ -26,8 +26,7 @@ class LiteralModel(HeterogeneityModel):
     @classmethod
     def build(cls, config: Config, beads: Beads, grid: ImageGrid, particles: int, device: torch.device) -> LiteralModel:
         """The literal twin of what `build_model` makes of these."""
-        loss = config.loss.model_copy(update={"kl": "paper"})  # images are then not cropped to what beads can show
-        twin = build_model(config.model_copy(update={"loss": loss}), beads, grid, particles, device)
+        twin = build_model(config, beads, grid, particles, device, whole_images=True)
         model = cls(
             BaseStructure(twin.positions, twin.amplitudes, twin.bonded, twin.springs),
             twin.encoder,

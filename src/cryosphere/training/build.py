@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -61,14 +62,23 @@ def find_device(name: str) -> torch.device:
 
 
 def build_model(
-    config: Config, beads: Beads, grid: ImageGrid, particles: int, device: torch.device
+    config: Config,
+    beads: Beads,
+    grid: ImageGrid,
+    particles: int,
+    device: torch.device,
+    *,
+    whole_images: bool = False,
 ) -> HeterogeneityModel:
     """The model as it is before training; its starting weights depend on the seed alone.
 
     `grid` is that of the preprocessed images; the model works on a coarser one where beads hold no finer detail.
-    `particles` is the number in the data set (the free encoder has a latent for each).
+    `particles` is the number in the data set (the free encoder has a latent for each). `whole_images`: compare every
+    pixel of the images, also finer detail than beads hold.
     """
     objective = _objective(config, grid, particles)
+    if whole_images:
+        objective = replace(objective, finest=None)
     if objective.finest is not None:
         grid = grid.cropped_to(objective.finest)
     with torch.random.fork_rng(devices=[]):
