@@ -15,10 +15,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from page import DOCS, write_block
-from pictures import growth_picture, roofline_picture
+from pictures import growth_picture, held_fixed, roofline_picture
 from pydantic import TypeAdapter
 
 from cryosphere.benchmarking.bench import Bench
@@ -28,6 +29,7 @@ from cryosphere.benchmarking.table import table
 
 PAGE = "performance.md"
 COMMAND = "python benchmarks/performance.py"
+IN_PROPORTION = 1.1  # the largest exponent that is not named: noise makes 1 as large
 H200 = Machine(bytes_per_second=4.8e12, operations_per_second=67e12)  # by its data sheet, single precision
 
 
@@ -85,7 +87,9 @@ def growth() -> None:
     found = {name: [measured(settings, literal=False) for settings in sizes] for name, sizes in GROWTH.items()}
     alike = iter(on_one_machine([result for results in found.values() for result in results]))
     found = {name: [next(alike) for _ in results] for name, results in found.items()}
-    text = "\n\n".join(growth_table(name, results) for name, results in found.items())
+    text = "\n\n".join(
+        f"{growth_table(name, results)}\n\n{growth_remarks(name, results)}" for name, results in found.items()
+    )
     write_block("growth", text, f"{COMMAND} growth", PAGE)
     (DOCS / "_static" / "growth.png").write_bytes(growth_picture(found))
 
@@ -157,20 +161,41 @@ def growth_table(name: str, results: Sequence[Bench]) -> str:
         f"| {name} | step, ms | images/s | floor, ms | peak memory, GB | exponent in {what} |",
         "|---|---|---|---|---|---|",
     ]
-    before: Bench | None = None
-    for result in results:
-        power = "-"
-        if before is not None:
-            ratio = result.spread.step_ms / before.spread.step_ms
-            power = f"{math.log(ratio) / math.log(size_of(name, result) / size_of(name, before)):.2f}"
+    powers = ["-", *(f"{power:.2f}" for power in exponents(name, results))]
+    for result, power in zip(results, powers, strict=True):
         memory = result.spread.peak_memory_bytes
         lines.append(
             f"| {getattr(result.settings, name):,} | {result.spread.step_ms:.1f} | "
             f"{result.spread.images_per_second:,.0f} | {result.floor.floor_ms:.2f} | "
             f"{'-' if memory is None else f'{memory / 1e9:.2f}'} | {power} |"
         )
-        before = result
     return "\n".join(lines)
+
+
+def growth_remarks(name: str, results: Sequence[Bench]) -> str:
+    """What was held fixed, where the time grows faster than in proportion, and which rows are in doubt."""
+    s = results[0].settings
+    remarks = [f"Fixed: {held_fixed(name, results[0])}, {s.batch_size} images per step, pixels of {s.pixel_size:g} Å."]
+    sizes = [f"{getattr(result.settings, name):,}" for result in results]
+    for (before, after), power in zip(pairwise(sizes), exponents(name, results), strict=True):
+        if power > IN_PROPORTION:
+            remarks.append(
+                f"Faster than in proportion: from {name} {before} to {after}, with the exponent {power:.2f}."
+            )
+    remarks += [
+        f"In doubt, {name} {size}: {doubt}"
+        for size, result in zip(sizes, results, strict=True)
+        for doubt in result.doubts
+    ]
+    return "\n".join(remarks)
+
+
+def exponents(name: str, results: Sequence[Bench]) -> list[float]:
+    """By which power of the size the time grows from each result to the next."""
+    return [
+        math.log(after.spread.step_ms / before.spread.step_ms) / math.log(size_of(name, after) / size_of(name, before))
+        for before, after in pairwise(results)
+    ]
 
 
 def size_of(name: str, result: Bench) -> float:

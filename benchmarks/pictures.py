@@ -32,7 +32,7 @@ def growth_picture(found: Mapping[str, Sequence[Bench]]) -> bytes:
             axes.set_xticks(sizes, [_tick(name, result) for result in results], fontsize=7)
             axes.set_xticks([], minor=True)
             axes.yaxis.set_major_formatter("{x:g}")
-            axes.set_title(_held_fixed(name, results[0]), fontsize=8, fontweight="normal")
+            axes.set_title(held_fixed(name, results[0]), fontsize=8, fontweight="normal")
             axes.grid(visible=True, which="major", color="#e5e5e5")
         panels_list = np.atleast_1d(panels)
         panels_list[0].set_ylabel("training step of 64 images, ms")
@@ -47,7 +47,8 @@ def _tick(name: str, result: Bench) -> str:
     return f"{size / 1000:g}k" if size >= 1000 else str(size)
 
 
-def _held_fixed(name: str, result: Bench) -> str:
+def held_fixed(name: str, result: Bench) -> str:
+    """What does not grow, of box, residues and segments."""
     s = result.settings
     fixed = {"box": f"{s.box}²", "residues": f"{s.residues:,} residues", "segments": f"{s.segments} segments"}
     return ", ".join(value for key, value in fixed.items() if key != name)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from cryosphere.benchmarking import bench as bench_module
 from cryosphere.benchmarking import step as step_module
 from cryosphere.benchmarking.bench import bench
 from cryosphere.benchmarking.problem import BenchSettings, made_up
@@ -16,6 +17,7 @@ from cryosphere.benchmarking.step import LAPS, Step, seconds_per_step
 from cryosphere.benchmarking.table import table
 from cryosphere.cli.main import run
 from cryosphere.errors import ConfigError
+from cryosphere.training.build import build_model
 from cryosphere.training.step import Stepper
 
 SMALL = BenchSettings(box=48, residues=20, segments=3, batch_size=4, repeats=2)
@@ -56,6 +58,32 @@ def test_every_stage_of_both_kinds_of_step_takes_its_time(measured):
         assert speed.stages_ms["load"] > 0 and speed.stages_ms["optimiser"] > 0
         assert speed.images_per_second == pytest.approx(4000 / speed.step_ms)
         assert speed.peak_memory_bytes > 1e7
+
+
+def test_all_stages_but_loading_are_set_against_the_whole_step(measured):
+    for speed in (measured.spread, measured.reference):
+        together = sum(speed.stages_ms.values()) - speed.stages_ms["load"]
+        assert speed.stages_over_step == pytest.approx(together / speed.step_ms)
+
+
+@pytest.mark.parametrize(("slower", "doubts"), [(0.6, 1), (0.7, 0), (1.0, 0), (1.4, 0), (1.6, 1)])
+def test_stages_that_do_not_add_up_to_the_step_are_told_of(hurried, monkeypatch, slower, doubts):
+    """The whole step takes as long as the clock says, here 1 s; all six stages together `slower` times as long."""
+    monkeypatch.setattr(bench_module, "seconds_per_step", lambda *_: [1.0])
+    stages = dict.fromkeys(STAGES, 1e3 * slower / 6) | {"load": 1e6}
+    monkeypatch.setattr(bench_module, "stages_of", lambda *_: stages)
+    found = bench(SMALL, device="cpu", literal=False)
+    assert len(found.doubts) == len(found.as_dict()["doubts"]) == doubts
+    told = f"The stages of the spread step add up to {slower:.2g} times the whole step" in table(found)
+    assert told == bool(doubts)
+
+
+def test_the_literal_step_is_doubted_by_itself(hurried, monkeypatch):
+    took = iter([[1.0], [2.0]])
+    monkeypatch.setattr(bench_module, "seconds_per_step", lambda *_: next(took))
+    monkeypatch.setattr(bench_module, "stages_of", lambda *_: dict.fromkeys(STAGES, 1e3 / 6))
+    (doubt,) = bench(SMALL, device="cpu").doubts
+    assert "literal step add up to 0.5 times" in doubt
 
 
 def test_the_speed_up_is_that_in_images_per_second(measured):
@@ -139,8 +167,8 @@ def test_the_literal_step_looks_at_all_pixels_and_the_fast_one_at_what_beads_can
 def test_literal_and_fast_step_give_the_same_correlations_of_the_same_pixels(problem):
     """Spread beads are right to 3·10⁻⁵, segments followed in part to 10⁻⁴ Å."""
     literal = problem.literal_model()
-    all_pixels = problem.config.loss.model_copy(update={"kl": "paper"})
-    whole = replace(problem, config=problem.config.model_copy(update={"loss": all_pixels})).fast_model()
+    count = len(problem.images)
+    whole = build_model(problem.config, problem.beads, problem.grid, count, CPU, whole_images=True).train()
     batch = problem.loader(literal).batch(problem.rows(1, 4))
     found = []
     for model in (literal, whole):

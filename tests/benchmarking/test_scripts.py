@@ -35,10 +35,10 @@ def script(monkeypatch):
 
 def result(step_ms=10.0, **sizes):
     settings = BenchSettings(**sizes)
-    speed = Speed(64, 64, 5, 64e3 / step_ms, step_ms, dict.fromkeys(STAGES, step_ms / 7), 10**9)
+    speed = Speed(64, 64, 5, 64e3 / step_ms, step_ms, dict.fromkeys(STAGES, step_ms / 7), 6 / 7, 10**9)
     floor = floor_of(dict.fromkeys(STAGES, Work(1e6, 1e8)), Machine(1e10, 1e11), step_ms)
     reference = replace(speed, step_ms=20 * step_ms, images_per_second=speed.images_per_second / 20)
-    return Bench(settings, 120, "cpu", "x86_64", 2, "0", "2", speed, reference, 20.0, floor)
+    return Bench(settings, 120, "cpu", "x86_64", 2, "0", "2", speed, reference, 20.0, floor, ())
 
 
 def test_time_in_proportion_to_residues_has_the_exponent_1_and_constant_time_0(script):
@@ -62,6 +62,25 @@ def test_growth_with_the_box_is_told_in_pixels(script):
     performance = script("performance")
     rows = performance.growth_table("box", [result(10.0, box=100), result(40.0, box=200)]).splitlines()
     assert rows[-1].split("|")[-2].strip() == "1.00"
+
+
+def test_what_is_held_fixed_stands_under_a_table_of_growth(script):
+    found = [result(box=64, residues=214, segments=10), result(box=128, residues=214, segments=10)]
+    fixed = "Fixed: 214 residues, 10 segments, 64 images per step, pixels of 1 Å."
+    assert script("performance").growth_remarks("box", found) == fixed
+
+
+def test_an_exponent_above_1_1_is_named_and_one_below_is_not(script):
+    performance = script("performance")
+    found = [result(10.0, residues=1000), result(21.0, residues=2000), result(45.5, residues=4000)]  # 1.07, then 1.12
+    remarks = performance.growth_remarks("residues", found).splitlines()[1:]
+    assert remarks == ["Faster than in proportion: from residues 2,000 to 4,000, with the exponent 1.12."]
+
+
+def test_a_size_whose_stages_do_not_add_up_is_named_under_the_table_of_growth(script):
+    doubtful = replace(result(residues=2000), doubts=("The stages do not add up.",))
+    remarks = script("performance").growth_remarks("residues", [result(residues=1000), doubtful]).splitlines()[1:]
+    assert remarks == ["In doubt, residues 2,000: The stages do not add up."]
 
 
 def test_the_prediction_names_the_floor_what_came_and_what_was_wanted(script):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -25,6 +25,7 @@ from cryosphere.training.data import ParticleLoader
 
 _SECONDS = 3.0  # steps are timed for about so long, if `repeats` of them do not take longer
 _STEPS = 400  # at most
+DOUBTFUL = 1.5  # times the whole step, or its inverse: stages that add up to so much were not timed like the whole
 _LITERAL_REPEATS = 2  # steps of the literal kind, each of which can take half a minute
 
 
@@ -42,6 +43,7 @@ class Speed:
     images_per_second: float
     step_ms: float
     stages_ms: dict[str, float]
+    stages_over_step: float  # all stages of the step together over the whole step
     peak_memory_bytes: int | None  # of the device; without one, of the process until then
 
 
@@ -60,6 +62,7 @@ class Bench:
     reference: Speed | None
     step_speedup: float | None  # in images per second
     floor: Floor  # of the step with the fast projector
+    doubts: tuple[str, ...]  # sentences on steps whose stages do not add up to the whole
 
     def as_dict(self) -> dict[str, object]:
         """Plain values, for JSON."""
@@ -103,7 +106,19 @@ def bench(settings: BenchSettings, *, device: str = "auto", literal: bool = True
         reference=reference,
         step_speedup=None if reference is None else spread.images_per_second / reference.images_per_second,
         floor=floor,
+        doubts=tuple(_doubts({"spread": spread, "literal": reference}, place)),
     )
+
+
+def _doubts(speeds: Mapping[str, Speed | None], device: torch.device) -> Iterator[str]:
+    """A sentence for each kind of step that was timed under other conditions than its stages, as far as one can see."""
+    cause = "another program was running, or the machine throttles: measure again"
+    if device.type == "cuda":
+        cause = f"the GPU works ahead within a step but is waited for after each stage, or {cause}"
+    for kind, speed in speeds.items():
+        if speed is not None and not 1 / DOUBTFUL <= speed.stages_over_step <= DOUBTFUL:
+            ratio = f"{speed.stages_over_step:.2g} times the whole step"
+            yield f"The stages of the {kind} step add up to {ratio} ({cause})."
 
 
 def speed_of(
@@ -127,6 +142,7 @@ def speed_of(
         images_per_second=images / seconds,
         step_ms=1e3 * seconds,
         stages_ms=stages,
+        stages_over_step=sum(took for stage, took in stages.items() if stage != "load") / (1e3 * seconds),
         peak_memory_bytes=peak_memory(device),
     )
 

@@ -46,7 +46,7 @@ def _remarks(result: Bench) -> list[str]:
         lines.append(f"{result.step_speedup:.3g} times the paper's arithmetic as written, in images per second{fewer}")
         literal_steps = f", {reference.steps} of the literal kind"
     medians = f"medians of {spread.steps} steps{literal_steps}"
-    return [*lines, *_on_floor(result.floor), f"* read beside the other stages; {medians}"]
+    return [*lines, *_on_floor(result.floor), *result.doubts, f"* read beside the other stages; {medians}"]
 
 
 def _on_floor(floor: Floor) -> list[str]:
