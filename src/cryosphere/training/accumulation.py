@@ -36,10 +36,14 @@ def joined(parts: Sequence[Losses]) -> Losses:
     """The losses of a batch from those of its pieces."""
     if len(parts) == 1:
         return parts[0]
-    counts = torch.tensor([len(part.correlations) for part in parts], dtype=torch.float64)
-    weights = (counts / counts.sum()).to(parts[0].total)
+    counts = [len(part.correlations) for part in parts]
     terms = [part.terms() for part in parts]
-    means = {name: (torch.stack([each[name].detach() for each in terms]) * weights).sum() for name in terms[0]}
+    means = {
+        name: torch.stack(
+            [count / sum(counts) * each[name].detach() for count, each in zip(counts, terms, strict=True)]
+        ).sum()
+        for name in terms[0]
+    }
     total = torch.stack([part.total.detach() for part in parts]).mean()
     return Losses(**means | {"total": total}, correlations=torch.cat([part.correlations.detach() for part in parts]))
 

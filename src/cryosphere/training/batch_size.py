@@ -1,8 +1,8 @@
 """How many images make a step, where the user leaves it open.
 
 Small batches learn more from the same number of images (docs/learning.md: 64, 128 and 256 differ by a few thousandths
-at 250,000 images), large ones are taken faster by a GPU. So the batch grows while a step of twice the size takes well
-under twice the time, and while enough steps remain. On a processor it would not: 128 images keep it busy.
+at 250,000 images), large ones are taken faster, most of all by a GPU. So the batch grows while a step of twice the size
+takes well under twice the time, and while enough steps remain.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from cryosphere.progress import SILENT, Progress
 from cryosphere.structures.model import AtomicModel
 from cryosphere.structures.write import write_model
 from cryosphere.training import checkpoints
-from cryosphere.training.batch_size import SMALLEST, choose_batch_size, measuring
+from cryosphere.training.batch_size import choose_batch_size, measuring
 from cryosphere.training.build import build_model, find_device, parts_of
 from cryosphere.training.config import Config
 from cryosphere.training.data import ParticleLoader, Split
@@ -212,10 +212,7 @@ def _with_batch_size(inputs: Inputs, model: HeterogeneityModel, loader: Particle
         return inputs
     assert training.epochs is not None  # completed when the inputs were read
     rows = Split.of(inputs.config, len(loader)).train
-    if loader.device.type == "cpu":
-        size, why = SMALLEST, f"batch size: {SMALLEST} (another with --batch-size)"
-    else:
-        size, why = choose_batch_size(training.epochs * len(rows), measuring(model, loader, rows))
+    size, why = choose_batch_size(training.epochs * len(rows), measuring(model, loader, rows))
     log.info("%s", why)
     config = inputs.config.model_copy(update={"training": training.model_copy(update={"batch_size": size})})
     return replace(inputs, config=config, notes=(*inputs.notes, why))
