@@ -139,7 +139,7 @@ class TrainingSettings(Section):
 
     epochs: int | None = Field(default=None, ge=1, description="passes over the images; by default from their number")
     batch_size: int | None = Field(
-        default=None, ge=1, description="images per step; by default 128, or more where that is faster and enough steps remain"
+        default=None, ge=1, description="images per step; by default 128, or more if faster and steps enough remain"
     )
     images_at_once: int | None = Field(
         default=None, ge=1, description="of a step, to save memory; by default all, fewer when memory runs out"
