@@ -10,7 +10,11 @@ import numpy as np
 from cryosphere.benchmarking.bench import Bench
 from cryosphere.presentation.style import MUTED, TRAIN, VALIDATION, new_figure, png, styled
 
-_LEFT = ("project", "backward")  # stages whose names stand left of their points, where others leave room
+_BESIDE: tuple[tuple[float, float], str] = ((6, -3), "left")
+_ELSEWHERE: dict[str, tuple[tuple[float, float], str]] = {  # names of points that lie close to others
+    "project": ((0, 8), "center"),
+    "whole step": ((0, -13), "center"),
+}
 _LABELS = {"residues": "residues", "segments": "segments", "box": "pixels of an image"}
 
 
@@ -104,5 +108,5 @@ def _roof(axes: Any, result: Bench) -> None:
 
 def _point(axes: Any, place: tuple[float, float], name: str, colour: str) -> None:
     axes.loglog(*place, "o", color=colour)
-    offset, side = ((-6, -3), "right") if name in _LEFT else ((6, -3), "left")
+    offset, side = _ELSEWHERE.get(name, _BESIDE)
     axes.annotate(name, place, xytext=offset, textcoords="offset points", fontsize=8, color=colour, ha=side)

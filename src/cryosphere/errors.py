@@ -27,6 +27,10 @@ class StructureError(InputError):
     """An atomic model is empty, unreadable, or does not fit the images."""
 
 
+class MapError(InputError):
+    """A density map is missing, damaged, empty, or does not belong to the particles or the model."""
+
+
 class ConfigError(InputError):
     """A configuration key or value is unknown, contradictory, or out of range."""
 
