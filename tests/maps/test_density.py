@@ -167,7 +167,7 @@ def test_a_map_that_cannot_be_written_leaves_nothing(tmp_path):
 @pytest.mark.parametrize(("fine", "coarse"), [(24, 12), (36, 12), (26, 13), (39, 13)])
 def test_a_volume_on_a_coarser_grid_is_seen_from_every_side_as_its_image_on_a_coarser_grid(fine, coarse):
     volume = torch.from_numpy(np.random.default_rng(0).normal(size=(fine, fine, fine)))
-    found = density._lowest_frequencies(volume, coarse)
+    found = density.lowest_frequencies(volume, coarse)
     for axis in range(3):
         image = from_spectrum(truncate(to_spectrum(volume.sum(axis)), fine, coarse), coarse)
         assert torch.allclose(found.sum(axis), image * (coarse / fine), atol=1e-12)

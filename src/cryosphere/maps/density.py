@@ -122,10 +122,10 @@ class AtomDensity:
         self._calculator.grid.fill(0.0)
         self._calculator.add_model_density_to_grid(self._structure[0])
         by_x = torch.from_numpy(np.array(self._calculator.grid, copy=True))  # gemmi's axes are [x, y, z]
-        return np.ascontiguousarray(_lowest_frequencies(by_x.permute(2, 1, 0), self.grid.box).numpy())
+        return np.ascontiguousarray(lowest_frequencies(by_x.permute(2, 1, 0), self.grid.box).numpy())
 
 
-def _lowest_frequencies(volume: Tensor, box: int) -> Tensor:
+def lowest_frequencies(volume: Tensor, box: int) -> Tensor:
     """A volume on a coarser grid: field of view, voxel 0 and grey values stay, frequencies that do not fit go.
 
     On the last plane of an even box two frequencies fall together and are averaged (along x by the inverse transform).

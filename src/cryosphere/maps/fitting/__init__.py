@@ -1,0 +1,1 @@
+"""Placing an atomic model in a density map."""
