@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cryosphere.doctor.examples import Examples
 from cryosphere.doctor.readings import Reading
 from cryosphere.doctor.search import Trial
 from cryosphere.doctor.signal import Signal
@@ -41,7 +42,7 @@ class Diagnosis:
     images: int  # looked at
     of: int  # in the file
     correlations: NDArray[np.float64]  # (images,)
-    notes: tuple[str, ...] = ()
+    examples: Examples
 
     @property
     def faults(self) -> list[str]:
@@ -92,7 +93,6 @@ class Diagnosis:
                 }
                 for k in range(len(resolutions))
             ],
-            "notes": list(self.notes),
         }
 
 
@@ -108,7 +108,6 @@ def text(diagnosis: Diagnosis) -> str:
     width = max(len(one.name) for one in diagnosis.findings)
     lines = [f"{one.name:{width}}  {_WORDS[one.verdict]:5}  {one.evidence}" for one in diagnosis.findings]
     lines += ["", *signal_lines(diagnosis)]
-    lines += [*diagnosis.notes]
     faults = [one for one in diagnosis.findings if one.verdict == "fault"]
     if faults:
         lines += ["", "What is wrong, the gravest first, and the likely mend:"]

@@ -10,6 +10,7 @@ import numpy as np
 
 from cryosphere.doctor.comparing import Examiner
 from cryosphere.doctor.diagnosis import Diagnosis, Finding
+from cryosphere.doctor.examples import examples
 from cryosphere.doctor.order import belonging
 from cryosphere.doctor.readings import Reading
 from cryosphere.doctor.records import find_duplicates, implausible_optics, normalisation
@@ -92,6 +93,7 @@ class Examination:
             images=len(examiner.sample),
             of=len(self.table),
             correlations=values,
+            examples=examples(examiner, found.reading, found.sign),
         )
 
     def _examiner(self) -> Examiner:

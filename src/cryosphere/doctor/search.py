@@ -7,6 +7,7 @@ are both found.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -71,36 +72,44 @@ def search(examiner: Examiner, progress: Progress = SILENT) -> Search:
     screen = examiner.on(SCREENED)
     reading, first = Reading(), None
     adopted: list[Trial] = []
-    with progress.track(MOST_FAULTS, "trying other readings of the files") as advance:
-        for _ in range(MOST_FAULTS):
-            trials, scales = _round(screen, reading, {trial.alternative.fault for trial in adopted})
-            first = first or (tuple(trials), scales)
-            best = sorted(trials, key=lambda trial: -trial.correlation)[:FINALISTS]
-            confirmed = [_trial(examiner, reading, trial.alternative) for trial in best]
-            certain = [trial for trial in confirmed if trial.is_certain]
-            advance(1)
-            if not certain:
-                break
-            adopted.append(max(certain, key=lambda trial: trial.correlation))
-            reading = adopted[-1].alternative.reading
-        advance(MOST_FAULTS)
+    for number in range(MOST_FAULTS):
+        words = "trying other readings" + (", beside what was found" if number else " of the files")
+        trials, scales = _round(screen, reading, {trial.alternative.fault for trial in adopted}, words, progress)
+        first = first or (tuple(trials), scales)
+        best = sorted(trials, key=lambda trial: -trial.correlation)[:FINALISTS]
+        confirmed = [_trial(examiner, reading, trial.alternative) for trial in best]
+        certain = [trial for trial in confirmed if trial.is_certain]
+        if not certain:
+            break
+        adopted.append(max(certain, key=lambda trial: trial.correlation))
+        reading = adopted[-1].alternative.reading
     values = examiner.correlations(reading)
     assert first is not None
     return Search(reading, 1.0 if values.mean() >= 0 else -1.0, values, tuple(adopted), *first)
 
 
-def _round(screen: Examiner, reading: Reading, known: set[str]) -> tuple[list[Trial], tuple[tuple[float, float], ...]]:
+def _round(
+    screen: Examiner, reading: Reading, known: set[str], words: str, progress: Progress
+) -> tuple[list[Trial], tuple[tuple[float, float], ...]]:
     """Try everything that differs from a reading in one thing, apart from known faults."""
-    table = screen.sample.table
-    others = [one for one in alternatives(reading, table) if one.fault not in known]
+    others = [one for one in alternatives(reading, screen.sample.table) if one.fault not in known]
+    places = [] if "model-offset" in known else starting_places(screen, reading)
+    sizes = "pixel-size" not in known
+    steps = len(others) + 2 * len(places) + (2 * len(SCALES) if sizes else 0)
     scales: tuple[tuple[float, float], ...] = ()
-    if "pixel-size" not in known:
-        sizes, scales = _best_scales(screen, reading)
-        others += sizes
-    if "model-offset" not in known:
-        others += [_offset(best_offset(screen, place), place) for place in starting_places(screen, reading)]
-    before = screen.correlations(reading)
-    return [_compared(one, before, screen.correlations(one.reading)) for one in others], scales
+    with progress.track(steps, words) as advance:
+        if sizes:
+            found, scales = _best_scales(screen, reading, advance)
+            others += found
+        for place in places:
+            others.append(_offset(best_offset(screen, place), place))
+            advance(1)
+        before = screen.correlations(reading)
+        trials = []
+        for one in others:
+            trials.append(_compared(one, before, screen.correlations(one.reading)))
+            advance(1)
+    return trials, scales
 
 
 def _trial(examiner: Examiner, reading: Reading, alternative: Alternative) -> Trial:
@@ -121,7 +130,9 @@ def mean_and_error(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(values.mean()), error
 
 
-def _best_scales(screen: Examiner, reading: Reading) -> tuple[list[Alternative], tuple[tuple[float, float], ...]]:
+def _best_scales(
+    screen: Examiner, reading: Reading, advance: Callable[[int], None]
+) -> tuple[list[Alternative], tuple[tuple[float, float], ...]]:
     """The pixel sizes that fit best, and the curve along which one was found.
 
     Either the transfer functions were estimated with the written pixel size, and only the model has another size than
@@ -134,6 +145,7 @@ def _best_scales(screen: Examiner, reading: Reading) -> tuple[list[Alternative],
     for with_ctf in (False, True):
         tried = [replace(reading, scale=scale, scale_ctf=with_ctf) for scale in SCALES]
         curve = np.array([abs(fine.correlations(one).mean()) for one in tried])
+        advance(len(SCALES) - 1)  # the best is tried once more
         scale = round(_peak(np.array(SCALES), curve), 4)
         found.append(_other_size(replace(reading, scale=scale, scale_ctf=with_ctf), written))
     return found, tuple((written / s, float(value)) for s, value in zip(SCALES, curve, strict=True))

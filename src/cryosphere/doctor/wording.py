@@ -64,9 +64,9 @@ def findings_of_search(found: Search, table: ParticleTable) -> list[Finding]:
         elif mean < _SEEN * error:
             findings.append(Finding(name, "not testable", "the images do not show the model clearly enough"))
         else:
-            findings.append(
-                _no_fault(name, sound, max(tried, key=lambda trial: trial.correlation), explained=bool(adopted))
-            )
+            # of two ways to be wrong about the pixel size, the one that motions do not resemble
+            best = max(tried, key=lambda trial: (trial.alternative.reading.scale_ctf, trial.correlation))
+            findings.append(_no_fault(name, sound, best, explained=bool(adopted)))
     return findings
 
 
@@ -108,9 +108,6 @@ def _sigmas(trial: Trial) -> str:
 def of_order(order: Belonging, found: Search) -> Finding:
     """Whether images belong to their rows."""
     adopted = [trial for trial in found.adopted if trial.alternative.fault == "image-order"]
-    mend = (
-        "the image numbers (rlnImageName, blob/idx) do not fit the stack: write stack and particle file anew together"
-    )
     if adopted:
         return _fault(adopted[0])
     figures = (
