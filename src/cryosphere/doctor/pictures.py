@@ -101,7 +101,7 @@ def readings_picture(diagnosis: Diagnosis) -> Picture:
         "readings.png",
         "If one thing were written otherwise",
         "Correlation of the images with the model's projections as the files say (blue), and the best that is found if "
-        "one thing is taken otherwise. What explains the images best, and far better than the files as they are, is the "
+        "one thing is taken otherwise. What explains the images best, and far better than the files as they are, is a "
         "fault (orange). Pixel size and model position are searched, so their bars reach the dashed line at least.",
         content,
     )
