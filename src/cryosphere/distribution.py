@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cryosphere.errors import ConfigError, FailedElsewhereError, ProcessLostError
+from cryosphere.errors import ConfigError, DeviceError, FailedElsewhereError, ProcessLostError
 from cryosphere.launch import is_in_a_job
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -204,6 +204,33 @@ def join() -> World:
             "processes by `torchrun --nproc-per-node N --no-python cryosphere …`, or unset WORLD_SIZE"
         )
     return _connected()
+
+
+def find_device(name: str) -> torch.device:
+    """The device to compute on: "auto" takes a GPU if there is one. Processes of one job take one GPU each.
+
+    Raises:
+        DeviceError: if CUDA is asked for and there is none, or there are fewer GPUs than processes.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise DeviceError(
+            "a CUDA device was asked for, but PyTorch sees none (a CPU build, no driver, or CUDA_VISIBLE_DEVICES); "
+            "--device auto takes what there is"
+        )
+    if not available or name == "cpu":
+        return torch.device("cpu")
+    world = join()
+    if world.size == 1:
+        return torch.device("cuda")
+    if world.local_size > torch.cuda.device_count():
+        raise DeviceError(
+            f"{world.local_size} processes were started on this machine, which has {torch.cuda.device_count()} GPU(s), "
+            "and each process takes one: start as many as there are (torchrun --nproc-per-node), or set --device cpu"
+        )
+    device = torch.device("cuda", world.local_rank)
+    torch.cuda.set_device(device)
+    return device
 
 
 @cache

@@ -1,7 +1,8 @@
 """RELION as the oracle: a one-atom model must be projected to where RELION projected one bright voxel.
 
 RELION's own `relion_project --ctf` made the images from voxel [z, y, x] = [32, 32, 49] of a 64³ map at 3.54 Å, which is
-the point ((49 - 32) · 3.54, 0, 0) = (60.18, 0, 0) Å, with 24 poses, shifts and CTFs of a real refinement.
+the point ((49 - 32) · 3.54, 0, 0) = (60.18, 0, 0) Å, with 24 poses, shifts and CTFs of a real refinement. And back:
+a map of these images must have its brightest voxel there.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import numpy as np
 import pytest
 
 from cryosphere.imaging.grid import ImageGrid
+from cryosphere.maps.reconstruction import ReconstructionSettings, reconstruct_particles
 from cryosphere.particles.read import read_particles
+from cryosphere.particles.stacks import ImageStacks
 from cryosphere.simulation.rendering import Renderer
 
 POINT = np.array([[60.18, 0.0, 0.0]])
@@ -86,3 +89,16 @@ def test_without_ctf_the_peak_is_where_the_convention_puts_it(pointmass):
     peaks = np.array([np.unravel_index(image.argmax(), image.shape)[::-1] for image in images])
     # the brightest pixel is the nearest one to the point: half a pixel at most in x and y
     assert np.abs((peaks - 32) * 3.54 - seen).max() <= 0.5 * 3.54 + 1e-3
+
+
+@pytest.mark.parametrize("box", [64, 33])
+def test_the_map_of_relions_projections_has_its_point_where_relions_map_has_it(pointmass, box):
+    table = read_particles(pointmass / "relion_proj_batch_pfac2.star")
+    settings = ReconstructionSettings(box=box, device="cpu")
+    found = reconstruct_particles(table, ImageStacks(table, pointmass), settings=settings)
+    with mrcfile.open(pointmass / "pointmass.mrc", permissive=True) as file:
+        brightest = np.unravel_index(file.data.argmax(), file.data.shape)
+    assert brightest == (32, 32, 49)
+    place = np.argwhere(found.map == found.map.max())[0] - box // 2
+    assert np.abs(place * found.grid.pixel_size - (np.array(brightest) - 32) * 3.54).max() <= found.grid.pixel_size / 2
+    assert found.contrast == "white"

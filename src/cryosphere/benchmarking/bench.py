@@ -17,10 +17,10 @@ from cryosphere.benchmarking.literal import literal_images
 from cryosphere.benchmarking.problem import BenchSettings, Problem, made_up
 from cryosphere.benchmarking.stages import MOST, stages_of
 from cryosphere.benchmarking.step import Step, seconds_per_step
+from cryosphere.distribution import find_device
 from cryosphere.model.batch import Batch
 from cryosphere.model.vae import HeterogeneityModel
 from cryosphere.progress import SILENT, Progress
-from cryosphere.training.build import find_device
 from cryosphere.training.data import ParticleLoader
 
 _SECONDS = 3.0  # steps are timed for about so long, if `repeats` of them do not take longer

@@ -19,6 +19,7 @@ from cyclopts import App, CycloptsError, Group, Parameter, UnknownCommandError, 
 
 from cryosphere import __version__
 from cryosphere.cli.analyze import analyze
+from cryosphere.cli.backproject import backproject
 from cryosphere.cli.bench import bench
 from cryosphere.cli.demo import demo
 from cryosphere.cli.evaluate import evaluate
@@ -47,6 +48,7 @@ _COMMANDS = (
     train,
     analyze,
     structures,
+    backproject,
     project,
     simulate,
     evaluate,

@@ -12,7 +12,7 @@ from torch import Tensor
 from cryosphere import fourier
 from cryosphere.errors import ConfigError
 
-_LARGEST_BACKGROUND_RADIUS = 0.9  # of half the box: the corners always remain as background
+LARGEST_BACKGROUND_RADIUS = 0.9  # of half the box: the corners always remain as background
 _SMALLEST_BOX = 8
 _FLAT_BACKGROUND = 1e-4  # of the whole image's standard deviation: no noise to normalise by
 
@@ -75,7 +75,7 @@ def preprocess_batch(
 def normalise_background(images: Float[Tensor, "n box box"], radius_pixels: float) -> Float[Tensor, "n box box"]:
     """Bring the pixels outside a circle around the centre to mean 0 and standard deviation 1, image by image."""
     box = images.shape[-1]
-    radius = min(radius_pixels, _LARGEST_BACKGROUND_RADIUS * (box // 2))
+    radius = min(radius_pixels, LARGEST_BACKGROUND_RADIUS * (box // 2))
     background = (fourier.pixel_radii(box, images.device) > radius).to(images.dtype)
     background = background / background.sum()  # weights: two products instead of gathering the pixels
     mean = (images * background).sum((1, 2))

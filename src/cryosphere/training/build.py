@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
-from cryosphere.distribution import join
-from cryosphere.errors import ConfigError, DeviceError
+from cryosphere.errors import ConfigError
 from cryosphere.fourier import low_pass, soft_disc
 from cryosphere.imaging.grid import ImageGrid
 from cryosphere.imaging.projection import SpreadProjector
@@ -32,33 +31,6 @@ from cryosphere.training.data import Split
 log = logging.getLogger(__name__)
 
 FAINT = 1e-3  # of a bead's amplitude: not worth comparing (3.4 Å for beads of 2 Å)
-
-
-def find_device(name: str) -> torch.device:
-    """The device to compute on: "auto" takes a GPU if there is one. Processes of one job take one GPU each.
-
-    Raises:
-        DeviceError: if CUDA is asked for and there is none, or there are fewer GPUs than processes.
-    """
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise DeviceError(
-            "a CUDA device was asked for, but PyTorch sees none (a CPU build, no driver, or CUDA_VISIBLE_DEVICES); "
-            "--device auto takes what there is"
-        )
-    if not available or name == "cpu":
-        return torch.device("cpu")
-    world = join()
-    if world.size == 1:
-        return torch.device("cuda")
-    if world.local_size > torch.cuda.device_count():
-        raise DeviceError(
-            f"{world.local_size} processes were started on this machine, which has {torch.cuda.device_count()} GPU(s), "
-            "and each process takes one: start as many as there are (torchrun --nproc-per-node), or set --device cpu"
-        )
-    device = torch.device("cuda", world.local_rank)
-    torch.cuda.set_device(device)
-    return device
 
 
 def build_model(

@@ -19,7 +19,7 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
-from cryosphere.distribution import World, join
+from cryosphere.distribution import World, find_device, join
 from cryosphere.errors import ConfigError, ProcessLostError, RunError
 from cryosphere.imaging.grid import ImageGrid
 from cryosphere.memory import keep_freed_memory
@@ -32,7 +32,7 @@ from cryosphere.structures.model import AtomicModel
 from cryosphere.structures.write import write_model
 from cryosphere.training import checkpoints
 from cryosphere.training.batch_size import choose_batch_size, measuring
-from cryosphere.training.build import build_model, find_device, parts_of
+from cryosphere.training.build import build_model, parts_of
 from cryosphere.training.config import Config
 from cryosphere.training.data import ParticleLoader, Split
 from cryosphere.training.prepare import (

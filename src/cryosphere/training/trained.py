@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from cryosphere.distribution import ALONE, World, join
+from cryosphere.distribution import ALONE, World, find_device, join
 from cryosphere.errors import RunError
 from cryosphere.fourier import from_spectrum
 from cryosphere.imaging.ctf import CtfParameters, contrast_transfer
@@ -28,7 +28,7 @@ from cryosphere.particles.table import ParticleTable
 from cryosphere.progress import SILENT, Progress
 from cryosphere.structures.model import AtomicModel, read_model
 from cryosphere.training import checkpoints
-from cryosphere.training.build import build_model, find_device
+from cryosphere.training.build import build_model
 from cryosphere.training.config import Config
 from cryosphere.training.data import ParticleLoader, Rows, Split
 from cryosphere.training.latent_posterior import posteriors
