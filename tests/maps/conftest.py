@@ -53,11 +53,11 @@ def noisy(tmp_path_factory: pytest.TempPathFactory) -> Simulation:
 def agreement_with_truth() -> Callable[[Simulation, object], torch.Tensor]:
     """The Fourier shell correlation of a reconstruction with the density that was simulated."""
 
-    def agreement(simulation: Simulation, found) -> torch.Tensor:
+    def agreement(simulation: Simulation, found, mask=1.0) -> torch.Tensor:
         beads = read_model(simulation.model).beads
         positions, amplitudes = (torch.as_tensor(x, dtype=torch.float64) for x in (beads.positions, beads.amplitudes))
         truth = bead_volumes(positions[None], amplitudes, ImageGrid(found.grid.box, found.grid.pixel_size))
-        volume = torch.from_numpy(found.map).double()[None]
-        return shell_correlations(volume_spectra(volume), volume_spectra(truth))[0]
+        volume = torch.from_numpy(found.map * mask).double()[None]
+        return shell_correlations(volume_spectra(volume), volume_spectra(truth * torch.as_tensor(mask)))[0]
 
     return agreement

@@ -101,7 +101,11 @@ def test_noise_leaves_the_resolution_that_the_truth_confirms(noisy, agreement_wi
     expected = reconstruction.resolution_at(true, curves.frequencies, 0.5)
     assert (crossing.kind, expected.kind) == ("crossed", "crossed")
     assert crossing.angstrom == pytest.approx(expected.angstrom, rel=0.15)  # one shell of 24 is 6 % there
-    assert found.resolution().angstrom <= crossing.angstrom
+    inside = agreement_with_truth(noisy, replace(found, map=0.5 * (found.half1 + found.half2)), found.mask.values)
+    corrected = found.resolution("corrected", 0.5)  # between halves; 2/3 between all, √(2/3) with the truth
+    expected = reconstruction.resolution_at(inside.numpy(), curves.frequencies, np.sqrt(2 / 3))
+    assert corrected.angstrom == pytest.approx(expected.angstrom, rel=0.1)
+    assert corrected.angstrom < found.resolution("unmasked", 0.5).angstrom
 
 
 def test_more_images_show_finer_detail(noisy, agreement_with_truth):
