@@ -58,7 +58,7 @@ def test_help_lists_every_command_with_its_first_sentence(capsys):
     assert command_line.run(["--help"]) == 0
     shown = capsys.readouterr().out
     for command in command_line._COMMANDS:
-        assert command.__name__ in shown
+        assert command_line._NAMES[command] in shown
 
 
 def test_version_is_the_installed_one(capsys):

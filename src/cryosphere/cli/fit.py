@@ -47,8 +47,8 @@ def fit(
     from cryosphere.maps.fitting.results import FitSettings
     from cryosphere.maps.fitting.wording import describe
 
-    settings = FitSettings("where it stands" if local else "anywhere", resolution, hand, segments)
-    found = run_fit(model, map_, output, settings, frame=frame, progress=terminal_progress(), overwrite=overwrite)
+    settings = FitSettings("where it stands" if local else "anywhere", resolution, hand, segments, frame)
+    found = run_fit(model, map_, output, settings, progress=terminal_progress(), overwrite=overwrite)
     if json:
         from json import dumps
 

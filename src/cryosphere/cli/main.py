@@ -22,13 +22,16 @@ from cryosphere.cli.analyze import analyze
 from cryosphere.cli.backproject import backproject
 from cryosphere.cli.bench import bench
 from cryosphere.cli.demo import demo
+from cryosphere.cli.doctor import doctor
 from cryosphere.cli.evaluate import evaluate
+from cryosphere.cli.fit import fit
 from cryosphere.cli.options import Flag
 from cryosphere.cli.project import project
 from cryosphere.cli.simulate import simulate
 from cryosphere.cli.structures import structures
 from cryosphere.cli.terminal import report_error, set_up_logging, show_traceback
 from cryosphere.cli.train import train
+from cryosphere.cli.volume_of import volume_of
 from cryosphere.errors import CryosphereError, FailedElsewhereError, InputError
 from cryosphere.files import is_disk_full
 from cryosphere.launch import is_first_of_job, is_in_a_job
@@ -45,17 +48,22 @@ _ENVIRONMENT = {
 
 _COMMANDS = (
     demo,
+    doctor,
     train,
     analyze,
     structures,
     backproject,
+    fit,
+    volume_of,
     project,
     simulate,
     evaluate,
     bench,
 )  # in the order in which --help lists them
 
-_IN_ONE_PROCESS = {command.__name__ for command in (demo, project, simulate, bench)}
+_NAMES = {command: command.__name__.replace("_", "-") for command in _COMMANDS}
+
+_IN_ONE_PROCESS = {_NAMES[command] for command in (demo, doctor, fit, volume_of, project, simulate, bench)}
 """Commands whose work `torchrun` cannot share out."""
 
 _GENERAL = Group("General options", sort_key=1)
@@ -103,9 +111,12 @@ def _launch(
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command line given and return the exit code: 0 success, 2 wrong input, 1 our own failure, 130 Ctrl-C."""
+    """Run the command line given and return the exit code: 0 success, 2 wrong input, 1 our own failure, 130 Ctrl-C.
+
+    A command that has more to say than success or failure returns its exit code.
+    """
     try:
-        app.meta(list(arguments), print_error=False, exit_on_error=False, result_action="return_value")
+        result = app.meta(list(arguments), print_error=False, exit_on_error=False, result_action="return_value")
     except CycloptsError as error:
         if is_first_of_job():  # the others were given the same words
             report_error(_explain(error))
@@ -125,7 +136,7 @@ def run(arguments: Sequence[str]) -> int:
         return OWN_FAILURE
     except Exception as error:
         return _unforeseen(error)
-    return 0
+    return result if isinstance(result, int) else 0
 
 
 def main() -> None:
@@ -170,7 +181,7 @@ def _explain(error: CycloptsError) -> str:
     """One sentence for a command line that cannot be understood, with the nearest word that can."""
     words = list(getattr(error, "unused_tokens", None) or [])
     if isinstance(error, UnknownCommandError) and words and not words[0].startswith("-"):
-        names = [command.__name__ for command in _COMMANDS]
+        names = list(_NAMES.values())
         return f"unknown command {words[0]!r}{_nearest(words[0], names)}; commands: {', '.join(names)}"
     if isinstance(error, UnknownCommandError) and words:
         return f"unknown option {words[0]!r}{_nearest(words[0], _GENERAL_NAMES)}; --help lists the options"

@@ -11,8 +11,8 @@ from scipy.stats import kurtosis, skew
 from cryosphere.errors import MapError
 from cryosphere.imaging.grid import ImageGrid
 
-_SCALES = (4, 8, 16)  # cycles per box up to which a map is looked at for density
-_CERTAIN = 6.0  # standard deviations that noise would have to be off
+_SCALES = (3, 4, 8, 16)  # cycles per box up to which a map is looked at for density
+_CERTAIN = 5.0  # standard deviations that noise would have to be off
 _TWO_LEVELS = -1.0  # excess kurtosis: 0 of Gaussian noise, -1.2 of values spread evenly, -2 of two levels
 
 
@@ -66,7 +66,7 @@ def require_cubic(density_map: DensityMap) -> None:
 
 
 def require_density(density_map: DensityMap) -> None:
-    """Make sure that a map shows something: that its values are no symmetric noise, at any of three coarse scales.
+    """Make sure that a map shows something: that its values are no symmetric noise, at any of four coarse scales.
 
     Density fills a small part of the box and rises above the rest, so a low-passed map is skewed to the bright side;
     where it fills half of a tight box, values lie around two levels, and their excess kurtosis nears -2. Of Gaussian

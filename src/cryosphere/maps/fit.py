@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from cryosphere.errors import StructureError
 from cryosphere.maps.files import read_map
@@ -12,9 +11,6 @@ from cryosphere.maps.fitting.results import Fit, FitSettings
 from cryosphere.progress import SILENT, Progress
 from cryosphere.structures.model import read_model
 from cryosphere.structures.write import write_model
-
-Frame = Literal["map", "box"]
-"""Where the origin of the written model is: where the map's header has it, or at the centre of the map's box."""
 
 _ENDINGS = (".cif", ".mmcif", ".cif.gz", ".mmcif.gz")
 
@@ -25,7 +21,6 @@ def fit(
     output: Path,
     settings: FitSettings | None = None,
     *,
-    frame: Frame = "map",
     progress: Progress = SILENT,
     overwrite: bool = False,
 ) -> Fit:
@@ -40,8 +35,9 @@ def fit(
     """
     _require_new_model(output, overwrite=overwrite)
     atoms = read_model(model)
+    settings = settings or FitSettings()
     found = fit_model(atoms, read_map(density_map), settings, progress)
-    write_model(output, atoms, found.positions if frame == "map" else found.in_box_frame)
+    write_model(output, atoms, found.positions if settings.frame == "map" else found.in_box_frame)
     return found
 
 

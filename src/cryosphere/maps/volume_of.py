@@ -52,8 +52,8 @@ def volume_of(model: Path, output: Path, settings: VolumeSettings, *, overwrite:
     grid, centre, origin = _place(settings)
     if settings.resolution is not None and not 2 * grid.pixel_size * 0.999 <= settings.resolution <= grid.length:
         raise ConfigError(
-            f"the resolution must be between {2 * grid.pixel_size:.4g} Å, two voxels, and {grid.length:.4g} Å, the box; "
-            f"found {settings.resolution:g} Å"
+            f"the resolution must be between {2 * grid.pixel_size:.4g} Å, two voxels, and {grid.length:.4g} Å, the "
+            f"box; found {settings.resolution:g} Å"
         )
     atoms = read_model(model).translated(-centre)
     check_inside_box(atoms, grid.box, grid.pixel_size, source=model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +21,8 @@ class Agreement:
     """The correlation of model and map at a resolution, for as many placements of the model as one likes."""
 
     def __init__(self, model: AtomicModel, density_map: DensityMap, resolution: float) -> None:
-        """Both have the detail up to the resolution: the map is cut off there, the model's density blurred."""
+        """Both are cut off at the resolution, the model's density also blurred to it, as a map's usually is."""
+        self._resolution = resolution
         self._map = smoothed(density_map, resolution, edge="sharp")
         self._density = AtomDensity(model, self._map.grid, resolution)
 
@@ -33,7 +36,8 @@ class Agreement:
         inside = (np.abs(positions - self._map.origin - box / 2) < box / 2).all(axis=1)
         if inside.mean() <= _MOSTLY:
             return None
-        density = self._density.volume(positions - self._map.centre)
+        made = replace(self._map, values=self._density.volume(positions - self._map.centre))
+        density = smoothed(made, self._resolution, edge="sharp").values
         occupied = density > 0.01 * density.max()
         mask = density > _MASK * np.quantile(density[occupied], _HIGH)
         model, found = density[mask].astype(np.float64), self._map.values[mask].astype(np.float64)

@@ -70,14 +70,15 @@ def fit_model(
         if settings.looks_at_both_hands:
             refined.append(_anywhere(task, (density_map.mirrored(),), progress)[0])
     solutions = _ranked(task, refined[0], agreement)
-    mirrored = None
+    other_hand = None
     if len(refined) > 1:
         other = Agreement(model, density_map.mirrored(), detail.resolution)
-        mirrored = _ranked(task, refined[1], other)[0].correlation
+        other_hand = _ranked(task, refined[1], other)[0]
+    mirrored = None if other_hand is None else other_hand.correlation
     placed, flexible = _flexible(task, solutions[0], agreement, settings.segments, progress)
     found = Fit(
         placed.atoms, density_map.centre, detail.resolution, detail.reason, before, solutions[0], solutions[1:],
-        mirrored, flexible, time.monotonic() - began,
+        mirrored, flexible, time.monotonic() - began, other_hand,
     )  # fmt: skip
     if found.hand_is_doubtful:
         log.warning(

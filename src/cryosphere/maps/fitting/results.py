@@ -68,6 +68,7 @@ class Fit:
     mirrored: float | None  # correlation of the best placement in the mirrored map; None where that was not searched
     flexible: FlexibleStep | None
     seconds: float
+    mirrored_best: Solution | None = None  # that placement, in the mirrored map's frame
 
     @property
     def correlation(self) -> float:
