@@ -141,8 +141,9 @@ def padding(simulation: Simulation) -> str:
         plain, padded = (reconstructed(simulation, count, padding) for padding in (1, 2))
         low, high = plain.curves.unmasked, padded.curves.unmasked
         told = (low > 0.1) & (high < 0.95)
-        ratio = float(np.median((high / (1 - high))[told] / (low / (1 - low))[told]))
-        rows.append(f"| {count:,} | {padded.resolution()} | {plain.resolution()} | {ratio:.2f} ({told.sum()} shells) |")
+        low, high = low[told], high[told]
+        ratio = float(np.median(high / (1 - high) / (low / (1 - low))))
+        rows.append(f"| {count:,} | {padded.resolution()} | {plain.resolution()} | {ratio:.2f} ({len(low)} shells) |")
     return "\n".join(rows) + (
         f"\n\nOf the unmasked half-maps, FSC / (1 - FSC) where the correlation tells; images of {BOX}² at {PIXEL:g} Å "
         f"with {1 / NOISE:.0f} times as much noise as signal."

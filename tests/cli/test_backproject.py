@@ -107,7 +107,7 @@ def test_a_file_where_the_folder_should_be_is_refused(place):
 
 
 def test_either_all_files_appear_or_none(place, monkeypatch):
-    """The disk is full when the second half-map is written."""
+    """The disk is full when the second half-map is written; also where there were maps before."""
 
     def full(path, *what):
         if "half2" in path.name:
@@ -117,3 +117,7 @@ def test_either_all_files_appear_or_none(place, monkeypatch):
 
     monkeypatch.setattr(backproject, "write_map", full)
     backprojected(place).refuses("half2.mrc", "disk or quota is full")
+    (place / "maps").mkdir()
+    (place / "maps" / "map.mrc").write_text("old")
+    backprojected(place, "--overwrite").refuses("half2.mrc", "disk or quota is full")
+    assert (place / "maps" / "map.mrc").read_text() == "old"

@@ -150,6 +150,7 @@ def _write(found: Reconstruction, outdir: Path) -> None:
         with ExitStack() as stack:
             for name in reversed(FILES):  # the last one that is entered appears first
                 writers[name](stack.enter_context(replacing(outdir / name)))
+            (outdir / MAP).unlink(missing_ok=True)  # of maps that are replaced
     except BaseException:
         if is_new and not any(outdir.iterdir()):
             outdir.rmdir()
