@@ -17,6 +17,7 @@ from cryosphere.structures.model import AtomicModel
 
 THRESHOLD = 0.5  # a perfect model against a full map: as much signal as noise (Rosenthal & Henderson 2003)
 _SHARPNESS = 3.0  # voxels: resolution of the model's density, fine enough to hold power up to the last shell
+_LARGE = 320  # voxels along a side
 _ENVELOPE = 8.0  # Å: resolution of the density from which the mask is made, at least 3 voxels
 _LEVEL = 0.1  # of that density's 99th percentile
 _MARGIN, _EDGE = 3.0, 5.0  # voxels that the mask reaches beyond it, and its soft edge: a cosine
@@ -42,7 +43,8 @@ def model_map_fsc(model: AtomicModel, density_map: DensityMap, mask: NDArray[np.
     """
     grid = density_map.grid
     places = model.positions - density_map.centre
-    density = AtomDensity(model, grid, _SHARPNESS * grid.pixel_size).volume(places)
+    sharpness = _SHARPNESS if grid.box <= _LARGE else None  # in a large box the grid is not made finer
+    density = AtomDensity(model, grid, sharpness and sharpness * grid.pixel_size).volume(places)
     if not density.any():
         raise StructureError(f"{model.name}: no atom lies in {density_map.source}; fit the model into the map first")
     if mask is None:

@@ -7,14 +7,27 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cryosphere.maps.density import AtomDensity
+from cryosphere.imaging.grid import ImageGrid
+from cryosphere.imaging.projection import oversampling
+from cryosphere.maps.density import SIGMA_OF_RESOLUTION, AtomDensity
 from cryosphere.maps.density_map import DensityMap
-from cryosphere.maps.fitting.landscape import smoothed
+from cryosphere.maps.fitting.landscape import smoothed, working_box
 from cryosphere.structures.model import AtomicModel
 
 _MASK = 0.1  # of the model's high density: less is outside
 _HIGH = 0.99  # quantile of the model's density that counts as high
+_MOST_VOXELS = 512  # along a side of the grid on which the model's density is made: 0.5 GB
 _MOSTLY = 0.5  # of the atoms must lie in the map, or there is nothing to correlate
+
+
+def affordable(resolution: float, density_map: DensityMap) -> float:
+    """The finest resolution in Å, from the one asked for on, at which the model's density fits into memory."""
+    while True:
+        box = min(density_map.grid.box, working_box(density_map, resolution))
+        grid = ImageGrid(box, density_map.grid.length / box)
+        if box * oversampling(grid, SIGMA_OF_RESOLUTION * resolution) <= _MOST_VOXELS:
+            return resolution
+        resolution *= 1.05
 
 
 class Agreement:

@@ -37,19 +37,27 @@ def smoothed(
     By a Gaussian that falls to 1/e there, or by one that cuts off ("sharp": a cosine over the next tenth). On a coarser
     grid of the same field of view and first voxel, where one of resolution / `voxels_per_resolution` is coarser.
     """
-    box, voxel = density_map.grid.box, density_map.pixel_size
-    values = torch.from_numpy(density_map.values - np.median(density_map.values))
+    length = density_map.grid.length
+    volume = torch.from_numpy(density_map.values - np.median(density_map.values))
+    coarse = working_box(density_map, resolution, voxels_per_resolution)
+    if coarse < len(volume):
+        volume = lowest_frequencies(volume, coarse)
+    box = len(volume)
     rows, columns = integer_frequencies(box)
-    squared = (rows[:, :, None] ** 2 + rows[None] ** 2 + columns[None] ** 2) * (resolution / (box * voxel)) ** 2
+    squared = (rows[:, :, None] ** 2 + rows[None] ** 2 + columns[None] ** 2) * (resolution / length) ** 2
     if edge == "gaussian":
         passed = torch.exp(-squared)
     else:
         passed = 0.5 * (1 + torch.cos(math.pi * ((squared.sqrt() - 1) / 0.1).clamp(0.0, 1.0)))
-    volume: Tensor = torch.fft.irfftn(torch.fft.rfftn(values) * passed, s=(box, box, box))
-    coarse = next_fast_even(max(8, math.ceil(box * voxel * voxels_per_resolution / resolution)))
-    if coarse < box:
-        volume = lowest_frequencies(volume, coarse)
-    return DensityMap(volume.numpy(), box * voxel / len(volume), density_map.origin, density_map.source)
+    volume = torch.fft.irfftn(torch.fft.rfftn(volume) * passed, s=(box, box, box))
+    return DensityMap(volume.numpy(), length / box, density_map.origin, density_map.source)
+
+
+def working_box(
+    density_map: DensityMap, resolution: float, voxels_per_resolution: float = VOXELS_PER_RESOLUTION
+) -> int:
+    """Voxels along the side of the coarsest quick grid that holds a map's field of view at a resolution in Å."""
+    return next_fast_even(max(8, math.ceil(density_map.grid.length * voxels_per_resolution / resolution)))
 
 
 @dataclass(frozen=True)

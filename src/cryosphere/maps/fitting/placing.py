@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cryosphere.errors import ConfigError, StructureError
 from cryosphere.maps.density_map import DensityMap, require_cubic, require_density
-from cryosphere.maps.fitting.agreement import Agreement
+from cryosphere.maps.fitting.agreement import Agreement, affordable
 from cryosphere.maps.fitting.candidates import Placements, distinct
 from cryosphere.maps.fitting.detail import Detail, estimate_detail
 from cryosphere.maps.fitting.flexible import STEPS, Placed, bond_lengths, move_segments
@@ -60,33 +60,38 @@ def fit_model(
     agreement = Agreement(model, density_map, detail.resolution)
     before = agreement.of(model.positions)
     log.info("%s: compared at %.3g Å, %s", density_map.source, detail.resolution, detail.reason)
-    if settings.start == "anywhere":
-        maps = (density_map, density_map.mirrored()) if settings.looks_at_both_hands else (density_map,)
-        refined = _anywhere(task, maps, progress)
-    else:
-        if before is None:
-            raise StructureError(f"{model.name}: lies outside {density_map.source}; let it be searched for everywhere")
-        refined = [_from_where_it_stands(task, density_map)]
-        if settings.looks_at_both_hands:
-            refined.append(_anywhere(task, (density_map.mirrored(),), progress)[0])
-    solutions = _ranked(task, refined[0], agreement)
-    other_hand = None
-    if len(refined) > 1:
-        other = Agreement(model, density_map.mirrored(), detail.resolution)
-        other_hand = _ranked(task, refined[1], other)[0]
-    mirrored = None if other_hand is None else other_hand.correlation
+    if settings.start == "where it stands" and before is None:
+        raise StructureError(f"{model.name}: lies outside {density_map.source}; let it be searched for everywhere")
+    here, mirrored = _both_hands(task, settings, progress)
+    solutions = _ranked(task, here, agreement)
+    other = None
+    if mirrored is not None:
+        other = _ranked(task, mirrored, Agreement(model, density_map.mirrored(), detail.resolution))[0]
     placed, flexible = _flexible(task, solutions[0], agreement, settings.segments, progress)
     found = Fit(
-        placed.atoms, density_map.centre, detail.resolution, detail.reason, before, solutions[0], solutions[1:],
-        mirrored, flexible, time.monotonic() - began, other_hand,
-    )  # fmt: skip
+        positions=placed.atoms,
+        map_centre=density_map.centre,
+        resolution=detail.resolution,
+        resolution_reason=detail.reason,
+        before=before,
+        best=solutions[0],
+        runners_up=solutions[1:],
+        mirrored=None if other is None else other.correlation,
+        flexible=flexible,
+        seconds=time.monotonic() - began,
+        mirrored_best=other,
+    )
+    _warn_of_hand(found, density_map.source)
+    return found
+
+
+def _warn_of_hand(found: Fit, source: str) -> None:
     if found.hand_is_doubtful:
         log.warning(
             "%s: its mirror image fits the model better (correlation %.3f against %.3f): the map's hand is probably "
             "wrong. Mirror the map, and the particles' poses with it; the model was placed in the map as it is",
-            *(density_map.source, mirrored, solutions[0].correlation),
+            *(source, found.mirrored, found.best.correlation),
         )
-    return found
 
 
 @dataclass(frozen=True)
@@ -126,14 +131,18 @@ def _detail(density_map: DensityMap, settings: FitSettings) -> Detail:
     if settings.segments < 0:
         raise ConfigError(f"the number of segments must not be negative, found {settings.segments}")
     if settings.resolution is None:
-        return estimate_detail(density_map)
+        detail = estimate_detail(density_map)
+        finest = affordable(detail.resolution, density_map)
+        return detail if finest == detail.resolution else Detail(finest, "the finest that a box of this size allows")
     finest, coarsest = 2 * density_map.pixel_size, density_map.grid.length / 4
     if not finest <= settings.resolution * 1.001 or not settings.resolution <= coarsest:
         raise ConfigError(
             f"{density_map.source} can be looked at with a resolution from {finest:.4g} Å, two of its voxels, to "
             f"{coarsest:.4g} Å, a quarter of its box; found {settings.resolution:g} Å"
         )
-    return Detail(settings.resolution, "as asked for")
+    finest = affordable(settings.resolution, density_map)
+    asked = finest == settings.resolution
+    return Detail(finest, "as asked for" if asked else "the finest that a box of this size allows")
 
 
 def _require_room(task: _Task) -> None:
@@ -165,6 +174,15 @@ def _anywhere(task: _Task, maps: tuple[DensityMap, ...], progress: Progress) -> 
                 advance(1)
             refined.append(kept)
     return refined
+
+
+def _both_hands(task: _Task, settings: FitSettings, progress: Progress) -> tuple[Placements, Placements | None]:
+    """Refined placements in the map, and in the mirrored map if that is looked at."""
+    mirrored = (task.density_map.mirrored(),) if settings.looks_at_both_hands else ()
+    if settings.start == "anywhere":
+        found = _anywhere(task, (task.density_map, *mirrored), progress)
+        return found[0], found[1] if mirrored else None
+    return _from_where_it_stands(task, task.density_map), _anywhere(task, mirrored, progress)[0] if mirrored else None
 
 
 def _from_where_it_stands(task: _Task, density_map: DensityMap) -> Placements:
