@@ -26,6 +26,7 @@ from cryosphere.cli.doctor import doctor
 from cryosphere.cli.evaluate import evaluate
 from cryosphere.cli.fit import fit
 from cryosphere.cli.options import Flag
+from cryosphere.cli.prepare import prepare
 from cryosphere.cli.project import project
 from cryosphere.cli.simulate import simulate
 from cryosphere.cli.structures import structures
@@ -48,6 +49,7 @@ _ENVIRONMENT = {
 
 _COMMANDS = (
     demo,
+    prepare,
     doctor,
     train,
     analyze,
@@ -63,7 +65,7 @@ _COMMANDS = (
 
 _NAMES = {command: command.__name__.replace("_", "-") for command in _COMMANDS}
 
-_IN_ONE_PROCESS = {_NAMES[command] for command in (demo, doctor, fit, volume_of, project, simulate, bench)}
+_IN_ONE_PROCESS = {_NAMES[command] for command in (demo, prepare, doctor, fit, volume_of, project, simulate, bench)}
 """Commands whose work `torchrun` cannot share out."""
 
 _GENERAL = Group("General options", sort_key=1)
