@@ -60,22 +60,23 @@ def divided(
     Sums of spectra are divided by weight plus regularisation, up to the Nyquist frequency; the grid is transformed and
     cut to the box, and divided by the transform of the trilinear weights, sinc² along each axis (Penczek 2010).
     """
-    box, fine = sums.box, PADDING * sums.box
+    box, fine, device = sums.box, PADDING * sums.box, sums.sums.device
     added = torch.nn.functional.pad(regularisation, (0, 1)).to(sums.sums)
-    spectrum = torch.zeros((box + 1, fine, fine), dtype=torch.complex64, device=sums.sums.device)
+    places = torch.arange(box, device=device) - box // 2  # of the box's voxels in a transform about its centre
+    by_plane = torch.empty((box + 1, box, box), dtype=torch.complex64, device=device)
 
-    def divide(z: int) -> None:
+    def transform(z: int) -> None:
         values, weights = sums.plane(half, z)
         shell = _shell_of_plane(sums, z)
         below = weights + added[shell]
         seen = (shell <= box // 2) & (below > 0)
         plane = torch.where(seen, values, 0.0) / torch.where(seen, below, 1.0)
-        spectrum[z] = torch.fft.ifftshift(plane[:-1, :-1])
+        rows = torch.fft.ifft(torch.fft.ifftshift(plane[:-1, :-1]), dim=1)[:, places % fine]
+        by_plane[z] = torch.fft.ifft(rows, dim=0)[places % fine]
 
-    _plane_by_plane(divide, sums)
-    volume = _centre_of_transform(spectrum, box)
-    axis = (torch.arange(box, device=volume.device) - box // 2) / fine
-    gridding = torch.sinc(axis).square()
+    _plane_by_plane(transform, sums)
+    volume = torch.fft.irfft(by_plane, n=fine, dim=0)[places % fine]
+    gridding = torch.sinc(places / fine).square()
     corrected: Tensor = volume / (gridding[:, None, None] * gridding[:, None] * gridding)
     return corrected
 
@@ -89,17 +90,7 @@ def _plane_by_plane(function: Callable[[int], Result], sums: SliceSums) -> list[
 
 def _shell_of_plane(sums: SliceSums, z: int) -> Tensor:
     """Shell of each frequency in a plane (width, width), in cycles per box; box // 2 + 1 for what lies beyond them."""
-    axis = torch.arange(-sums.box, sums.box + 1, device=sums.sums.device)
-    radius = (axis[:, None].square() + axis.square() + z * z).double().sqrt() / PADDING
-    shells: Tensor = radius.add(0.5).floor().long().clamp_max(sums.box // 2 + 1)
+    squares = torch.arange(-sums.box, sums.box + 1, device=sums.sums.device).square().float()
+    radius = (squares[:, None] + (squares + z * z)).sqrt_().mul_(1 / PADDING)
+    shells = (radius + 0.5).int()
     return torch.where(radius < sums.box / 2, shells, sums.box // 2 + 1)
-
-
-def _centre_of_transform(spectrum: Tensor, box: int) -> Tensor:
-    """The middle (box, box, box) of a transform whose origin is the centre, cut as soon as each axis is transformed."""
-    places = torch.arange(box, device=spectrum.device) - box // 2
-    fine = spectrum.shape[1]
-    for axis in (2, 1):
-        spectrum = torch.fft.ifft(spectrum, dim=axis).index_select(axis, places % fine)
-    volume: Tensor = torch.fft.irfft(spectrum, n=fine, dim=0).index_select(0, places % fine)
-    return volume

@@ -59,8 +59,12 @@ def mask_around_particle(volume: Volume, noise: Volume, grid: ImageGrid, diamete
 
 def _around(core: NDArray[np.bool_], grid: ImageGrid) -> Mask:
     grown, edge = (max(width / grid.pixel_size, _LEAST_VOXELS) for width in (_GROWN, _EDGE))
-    distance = torch.from_numpy(ndimage.distance_transform_edt(~core).astype(np.float32))
-    values = (0.5 * (1 + torch.cos(math.pi * ((distance - grown) / edge).clamp(0.0, 1.0)))).numpy()
+    margin = math.ceil(grown + edge) + 1  # beyond it the mask is 0: most of the box
+    found = [np.flatnonzero(core.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+    near = tuple(slice(max(0, int(k[0]) - margin), int(k[-1]) + margin + 1) for k in found)
+    distance = torch.from_numpy(ndimage.distance_transform_edt(~core[near]).astype(np.float32))
+    values = np.zeros(core.shape, dtype=np.float32)
+    values[near] = (0.5 * (1 + torch.cos(math.pi * ((distance - grown) / edge).clamp(0.0, 1.0)))).numpy()
     share = float(values.mean())
     volume = float(core.sum()) * grid.pixel_size**3
     return Mask(

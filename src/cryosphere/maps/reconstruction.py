@@ -118,7 +118,9 @@ def reconstruct_particles(
         sums = SliceSums.empty(grid.box, device)
         _add_all(maker, rows, halves, sums, (progress, world))
     _sum_over_processes(sums, world)
-    return _finished(sums, grid, settings, [why, scale.note()], world)
+    volumes = _maps_for_all(sums, world)
+    del sums  # by far the largest
+    return _finished(volumes, grid, settings, [why, scale.note()])
 
 
 def checked_grid(
@@ -166,8 +168,8 @@ def check_memory(box: int, world: World, device: torch.device) -> None:
 
 
 def bytes_needed(box: int) -> int:
-    """Memory for both sums and, at the end, for the transform of one."""
-    return bytes_of(box) + 2 * 8 * (box + 1) * (PADDING * box) ** 2
+    """Memory for both sums and, beside them, the transform of one and the maps."""
+    return bytes_of(box) + 12 * 4 * (box + 1) * box**2
 
 
 def half_sets(table: ParticleTable, rows: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], str]:
@@ -214,15 +216,18 @@ def _sum_over_processes(sums: SliceSums, world: World) -> None:
             planes.copy_(world.sum(planes))
 
 
-def _finished(
-    sums: SliceSums, grid: ImageGrid, settings: ReconstructionSettings, notes: list[str], world: World
-) -> Reconstruction:
-    """Maps, by the first process for all; masks, curves and what is said of them, by each."""
-    volumes = torch.zeros(3, grid.box, grid.box, grid.box)
+def _maps_for_all(sums: SliceSums, world: World) -> Tensor:
+    """The map and its half-maps, (3, box, box, box), made by the first process for all."""
+    volumes = torch.zeros(3, sums.box, sums.box, sums.box)
     with world.together():
         if world.is_first:
             volumes = _maps(sums).cpu()
     world.copy_from_first([volumes])
+    return volumes
+
+
+def _finished(volumes: Tensor, grid: ImageGrid, settings: ReconstructionSettings, notes: list[str]) -> Reconstruction:
+    """The maps with the protein bright, their mask and curves, and what is said of them."""
     bright, why = _bright(volumes, grid, settings.contrast)
     volumes = volumes * (1.0 if bright == "white" else -1.0)
     whole, half1, half2 = (np.ascontiguousarray(volume) for volume in volumes.numpy())
