@@ -24,7 +24,7 @@ from cryosphere.maps.fitting.results import FitSettings
 from cryosphere.maps.fitting.wording import describe
 from cryosphere.maps.model_fsc import model_map_fsc
 from cryosphere.simulation.protein import two_domain_protein
-from cryosphere.structures.model import read_model
+from cryosphere.structures.model import model_from_structure, read_model
 from cryosphere.structures.write import write_model
 
 PROTEIN = two_domain_protein(0, (60, 40))
@@ -131,6 +131,17 @@ def test_a_mirrored_map_is_told_and_the_model_stays_as_it_is(caplog, monkeypatch
     assert "hand is probably wrong" in caplog.text
     assert "PROBABLY WRONG" in describe(fitted)
     assert np.linalg.det(fitted.best.rotation) == pytest.approx(1.0)
+
+
+def test_a_part_is_found_in_the_map_of_the_whole_and_not_in_its_dense_middle(monkeypatch):
+    search_coarsely(monkeypatch)
+    density_map, truth = map_of()
+    inside = MODEL.beads.number[MODEL.atom_bead] <= PROTEIN.domains[0][1]
+    part = MODEL.structure.clone()
+    del part[0][0][PROTEIN.domains[0][1] :]
+    domain = model_from_structure(part, "first domain")
+    fitted = fit_model(elsewhere(domain), density_map, FitSettings(hand="as-given"))
+    assert rmsd(fitted.positions, truth[inside]) < 0.5
 
 
 def nearby(degrees=12.0, shift=(3.0, -2.0, 2.0)):

@@ -64,7 +64,7 @@ def test_the_slope_is_the_change_of_height():
         assert torch.allclose(points.grad[:, axis], change.detach(), atol=5e-3)  # heights are single precision
 
 
-@pytest.mark.parametrize(("box", "edge"), [(48, "gaussian"), (49, "gaussian"), (48, "sharp"), (49, "sharp")])
+@pytest.mark.parametrize(("box", "edge"), [(48, "contours"), (49, "contours"), (48, "sharp"), (49, "sharp")])
 def test_a_smoothed_map_stays_where_it_was(box, edge):
     place = torch.tensor([[[7.3, -4.1, 2.2]]], dtype=torch.float64)
     values = bead_volumes(place, torch.ones(1, dtype=torch.float64), ImageGrid(box, 1.0))[0].float().numpy()

@@ -22,6 +22,7 @@ from cryosphere.maps.density_map import DensityMap
 from cryosphere.workers import on_all_cores
 
 VOXELS_PER_RESOLUTION = 3.0  # of a grid that holds a map of some resolution
+CONTOURS = 2.0  # times the resolution: features larger than that fade
 _BORDER = 4  # voxels of nothing around the map, so that it ends without a step
 
 
@@ -30,12 +31,14 @@ def smoothed(
     resolution: float,
     *,
     voxels_per_resolution: float = VOXELS_PER_RESOLUTION,
-    edge: Literal["gaussian", "sharp"] = "gaussian",
+    edge: Literal["contours", "sharp"] = "contours",
 ) -> DensityMap:
     """A cubic map low-passed at `resolution` Å, about its median, which stands for 0.
 
-    By a Gaussian that falls to 1/e there, or by one that cuts off ("sharp": a cosine over the next tenth). On a coarser
-    grid of the same field of view and first voxel, where one of resolution / `voxels_per_resolution` is coarser.
+    "contours": by a Gaussian that falls to 1/e there, less the part of it that varies over more than twice that
+    length. What is left are the outlines; without that, a part of a complex would be placed in its dense middle.
+    "sharp": cut off by a cosine over the next tenth. On a coarser grid of the same field of view and first voxel,
+    where one of resolution / `voxels_per_resolution` is coarser.
     """
     length = density_map.grid.length
     volume = torch.from_numpy(density_map.values - np.median(density_map.values))
@@ -45,8 +48,8 @@ def smoothed(
     box = len(volume)
     rows, columns = integer_frequencies(box)
     squared = (rows[:, :, None] ** 2 + rows[None] ** 2 + columns[None] ** 2) * (resolution / length) ** 2
-    if edge == "gaussian":
-        passed = torch.exp(-squared)
+    if edge == "contours":
+        passed = torch.exp(-squared) * (1 - torch.exp(-squared * CONTOURS**2))
     else:
         passed = 0.5 * (1 + torch.cos(math.pi * ((squared.sqrt() - 1) / 0.1).clamp(0.0, 1.0)))
     volume = torch.fft.irfftn(torch.fft.rfftn(volume) * passed, s=(box, box, box))

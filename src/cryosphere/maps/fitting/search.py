@@ -24,8 +24,8 @@ from cryosphere.progress import Progress
 from cryosphere.structures.model import AtomicModel
 from cryosphere.workers import one_by_one
 
-SPACING = 12.0  # degrees between rotations
-FINENESS = 0.5  # of the model's radius: the resolution at which that spacing is close enough
+SPACING = 15.0  # degrees between rotations
+FINENESS = 0.6  # of the model's radius: the resolution at which that spacing is close enough
 _VOXELS_PER_RESOLUTION = 2.5  # of the grid that is searched
 _PEAKS = 2  # translations kept for each rotation
 _BLOCK = 4  # voxels: of a cube of this side only the best translation is looked at
