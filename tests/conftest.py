@@ -14,6 +14,10 @@ import pytest
 # shapes, dtypes and types that are written at the function. An int may stand for a float, as for mypy. Outside the
 # tests nothing is checked and nothing is slower.
 CHECKED_ROOMS = (
+    "cryosphere.doctor.comparing",
+    "cryosphere.doctor.offset",
+    "cryosphere.doctor.order",
+    "cryosphere.doctor.signal",
     "cryosphere.fourier",
     "cryosphere.geometry",
     "cryosphere.imaging",

@@ -25,6 +25,7 @@ def train(
     batch_size: int | None = None,
     seed: int | None = None,
     device: Literal["auto", "cpu", "cuda"] | None = None,
+    check: Annotated[bool, Parameter(name="--check")] = True,
     resume: Flag = False,
     overwrite: Flag = False,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
@@ -46,6 +47,8 @@ def train(
         batch_size: Images per step.
         seed: Of everything random.
         device: Where to compute; auto takes a GPU if there is one.
+        check: Look first whether poses, hand, shifts, pixel size, model and optics belong together, as `cryosphere
+            doctor` does, and stop where something is certainly wrong.
         resume: Go on with the run in the output folder, exactly where its last checkpoint stands.
         overwrite: Replace the run in the output folder.
         set_: Any setting by name, for example --set loss.low_pass=8; may be given several times.
@@ -71,9 +74,10 @@ def train(
         "device": device,
     }
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    overrides = (set_ or []) if check else [*(set_ or []), "particles.check=off"]
     with join().together():
         make = configure_resumed(outdir) if resume else configure
-        settings = make(config, overrides=set_ or [], **given)
+        settings = make(config, overrides=overrides, **given)
     existing: Literal["refuse", "resume", "overwrite"] = "resume" if resume else "overwrite" if overwrite else "refuse"
     outcome = run_training(settings, outdir, existing=existing, progress=terminal_progress())
     if outcome == "stopped":

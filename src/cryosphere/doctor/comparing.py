@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ class Examiner:
 
     sample: Sample
     beads: Beads
+    _known: dict[Reading, NDArray[np.float64]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def positions(self) -> Float[Tensor, "beads 3"]:
@@ -58,12 +59,15 @@ class Examiner:
 
     def correlations(self, reading: Reading) -> NDArray[np.float64]:
         """Of each image, taken as white, with its projection, (n,): negative where the protein is dark."""
+        if reading in self._known:
+            return self._known[reading]
         view = View.of(self, reading)
 
         def one(some: slice) -> Tensor:
             return spectral_correlation(view.predicted(some), self.sample.spectra[some], self.sample.weights)
 
-        return self._over_images(one).double().numpy()
+        self._known[reading] = self._over_images(one).double().numpy()
+        return self._known[reading]
 
     def predicted(self, reading: Reading) -> Complex[Tensor, "n box half"]:
         """Projections of all images' rows, divided by the noise as the images are."""
@@ -73,6 +77,12 @@ class Examiner:
         count = len(self.sample)
         pieces = [slice(start, min(start + _IMAGES_AT_ONCE, count)) for start in range(0, count, _IMAGES_AT_ONCE)]
         return torch.cat(list(one_by_one(function, pieces)))
+
+
+@lru_cache(maxsize=64)
+def _projector(grid: ImageGrid) -> SpreadProjector:
+    """A projector is made for many readings; making it takes as long as using it on a hundred small images."""
+    return SpreadProjector(grid, SIGMA)
 
 
 @dataclass(frozen=True)
@@ -108,7 +118,7 @@ class View:
         shifts = torch.as_tensor(table.shifts, dtype=torch.float32) * (reading.shift_factor / reading.scale)
         return cls(
             positions, examiner.amplitudes, rotations, shifts, ctf, grid if reading.scale_ctf else sample.grid,
-            SpreadProjector(grid, SIGMA), sample.noise, reading.phases_flipped,
+            _projector(grid), sample.noise, reading.phases_flipped,
         )  # fmt: skip
 
     def predicted(self, some: slice) -> Complex[Tensor, "m box half"]:

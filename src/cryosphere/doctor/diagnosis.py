@@ -77,7 +77,7 @@ class Diagnosis:
                 {
                     "fault": one.alternative.fault,
                     "meaning": one.alternative.meaning,
-                    "correlation": one.correlation,
+                    "correlation": one.after,
                     "as_written": one.before,
                     "sigmas": _finite(one.sigmas),
                 }

@@ -11,11 +11,11 @@ import numpy as np
 from cryosphere.doctor.comparing import Examiner
 from cryosphere.doctor.diagnosis import Diagnosis, Finding
 from cryosphere.doctor.examples import examples
-from cryosphere.doctor.order import belonging
+from cryosphere.doctor.order import Belonging, belonging
 from cryosphere.doctor.readings import Reading
 from cryosphere.doctor.records import find_duplicates, implausible_optics, normalisation
 from cryosphere.doctor.sample import chosen_rows, take_sample
-from cryosphere.doctor.search import CERTAIN, mean_and_error, search
+from cryosphere.doctor.search import CERTAIN, Search, mean_and_error, search
 from cryosphere.doctor.signal import signal
 from cryosphere.doctor.wording import findings_of_search, of_contrast, of_duplicates, of_normalisation, of_order
 from cryosphere.errors import ConfigError
@@ -66,13 +66,15 @@ class Examination:
     seed: int = 0
     progress: Progress = SILENT
 
+    def quick(self) -> list[Finding]:
+        """What is certainly wrong with poses, shifts, sizes, optics and order; nothing else is looked at."""
+        _, found, order = self._compare()
+        findings = [*findings_of_search(found, self.table), of_order(order, found)]
+        return [one for one in findings if one.verdict == "fault"]
+
     def diagnosis(self) -> Diagnosis:
         """Make all checks."""
-        examiner = self._examiner()
-        found = search(examiner, self.progress)
-        order = belonging(examiner.on(COMPARED_PAIRWISE), found.reading, found.sign)
-        if order.says_nothing and found.adopted:  # what fits a mean image better is no explanation
-            found = replace(found, adopted=(), reading=Reading(), values=examiner.correlations(Reading()))
+        examiner, found, order = self._compare()
         records = self._of_records(examiner)
         values = found.sign * found.values
         mean, error = mean_and_error(values)
@@ -95,6 +97,15 @@ class Examination:
             correlations=values,
             examples=examples(examiner, found.reading, found.sign),
         )
+
+    def _compare(self) -> tuple[Examiner, Search, Belonging]:
+        """The reading that explains the images, and whether they belong to their rows under it."""
+        examiner = self._examiner()
+        found = search(examiner, self.progress)
+        order = belonging(examiner.on(COMPARED_PAIRWISE), found.reading, found.sign)
+        if order.says_nothing and found.adopted:  # what fits a mean image better is no explanation
+            found = replace(found, adopted=(), reading=Reading(), values=examiner.correlations(Reading()))
+        return examiner, found, order
 
     def _examiner(self) -> Examiner:
         beads = self.model.beads

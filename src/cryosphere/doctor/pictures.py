@@ -84,7 +84,7 @@ def readings_picture(diagnosis: Diagnosis) -> Picture:
         name = trial.alternative.fault
         if name not in best or trial.correlation > best[name][0]:
             best[name] = (trial.correlation, _WORDS[name])
-    written = diagnosis.trials[0].before
+    written = next(trial.before for trial in diagnosis.trials if trial.alternative.fault != "pixel-size")
     bars = [(written, "as written"), *best.values()]
     found = {_WORDS[name] for name in diagnosis.faults if name in _WORDS}
     with styled():

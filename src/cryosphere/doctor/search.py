@@ -35,21 +35,27 @@ class Trial:
     """How well the images fit an alternative, beside the reading that it departs from."""
 
     alternative: Alternative
-    correlation: float  # mean over the images, positive
-    before: float  # that of the reading departed from
+    correlation: float  # mean over the images, positive, in all detail: what ranks explanations
+    after: float  # the same in the detail by which this alternative is judged,
+    before: float  # and under the reading departed from
     sigmas: float  # their difference in standard errors
 
     @property
     def is_certain(self) -> bool:
         """Whether this explains the images so much better that the files must be wrong."""
-        return self.sigmas > CERTAIN and self.correlation > (1 + MATTERS) * self.before and self._matters()
+        return self.sigmas > CERTAIN and self.gain > MATTERS and self._matters()
+
+    @property
+    def gain(self) -> float:
+        """Of the correlation, relative."""
+        return self.after / max(self.before, 1e-9) - 1
 
     def _matters(self) -> bool:
         reading = self.alternative.reading
         match self.alternative.fault:
             case "pixel-size":
-                gain = self.correlation / max(self.before, 1e-9) - 1
-                return abs(reading.scale - 1) >= SCALE_MATTERS and (reading.scale_ctf or gain > SCALED_MODEL_MATTERS)
+                different = abs(reading.scale - 1) >= SCALE_MATTERS
+                return different and (reading.scale_ctf or self.gain > SCALED_MODEL_MATTERS)
             case "model-offset":
                 return float(np.linalg.norm(reading.offset)) >= OFFSET_MATTERS
         return True
@@ -104,24 +110,28 @@ def _round(
         for place in places:
             others.append(_offset(best_offset(screen, place), place))
             advance(1)
-        before = screen.correlations(reading)
         trials = []
         for one in others:
-            trials.append(_compared(one, before, screen.correlations(one.reading)))
+            trials.append(_trial(screen, reading, one))
             advance(1)
     return trials, scales
 
 
 def _trial(examiner: Examiner, reading: Reading, alternative: Alternative) -> Trial:
-    return _compared(alternative, examiner.correlations(reading), examiner.correlations(alternative.reading))
+    """Compare an alternative with the reading that it departs from.
 
-
-def _compared(alternative: Alternative, before: NDArray[np.float64], after: NDArray[np.float64]) -> Trial:
-    """Either may be of dark protein: the clearer the sign of the mean, the clearer the fit."""
-    before, after = (values * (1.0 if values.mean() >= 0 else -1.0) for values in (before, after))
+    Either may be of dark protein: the clearer the sign of the mean, the clearer the fit.
+    """
+    judge = examiner.finer_than(FINE) if alternative.fault == "pixel-size" else examiner
+    before, after = (_clearer(judge.correlations(one)) for one in (reading, alternative.reading))
+    all_detail = after if judge is examiner else _clearer(examiner.correlations(alternative.reading))
     gain, error = mean_and_error(after - before)
     sigmas = gain / error if error > 0 else float(np.sign(gain)) * np.inf if gain else 0.0
-    return Trial(alternative, float(after.mean()), float(before.mean()), float(sigmas))
+    return Trial(alternative, float(all_detail.mean()), float(after.mean()), float(before.mean()), float(sigmas))
+
+
+def _clearer(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values * (1.0 if values.mean() >= 0 else -1.0)
 
 
 def mean_and_error(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -72,12 +72,12 @@ def findings_of_search(found: Search, table: ParticleTable) -> list[Finding]:
 
 def _fault(trial: Trial) -> Finding:
     one = trial.alternative
-    evidence = f"{one.meaning} (correlation {trial.correlation:.4f}, as written {trial.before:.4f}: {_sigmas(trial)})"
+    evidence = f"{one.meaning} (correlation {trial.after:.4f}, as written {trial.before:.4f}: {_sigmas(trial)})"
     return Finding(one.fault, "fault", evidence, one.mend)
 
 
 def _no_fault(name: str, sound: str, best: Trial, *, explained: bool) -> Finding:
-    figures = f"{best.before:.4f}, otherwise {best.correlation:.4f}: {_sigmas(best)}"
+    figures = f"{best.before:.4f}, otherwise {best.after:.4f}: {_sigmas(best)}"
     if explained:
         return Finding(name, "sound", "nothing found, beside what is wrong")
     if name == "pixel-size":

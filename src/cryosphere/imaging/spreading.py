@@ -11,6 +11,7 @@ Two implementations with the same meaning: `spreading_tensors` in tensor operati
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,10 +40,16 @@ def spread(
 
 def kernel_transform(frequency: NDArray[np.float64]) -> NDArray[np.float64]:
     """Fourier transform of the kernel at frequencies in cycles per pixel (real: the kernel is even)."""
-    nodes, weights = np.polynomial.legendre.leggauss(64)
+    nodes, weights = _quadrature(64)
     offsets = nodes * (KERNEL_WIDTH / 2)
     values = kernel(offsets) * weights * (KERNEL_WIDTH / 2)
     return np.asarray(np.cos(2 * np.pi * np.asarray(frequency)[..., None] * offsets) @ values)
+
+
+@lru_cache(maxsize=1)
+def _quadrature(points: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    nodes, weights = np.polynomial.legendre.leggauss(points)
+    return np.asarray(nodes), np.asarray(weights)
 
 
 class _Spread(torch.autograd.Function):

@@ -32,6 +32,10 @@ class ParticleSettings(Section):
         min_length=1, description="a RELION .star, or cryoSPARC .cs files of the same particles, the first leading"
     )
     datadir: Path | None = Field(default=None, description="folder in which image stacks are looked for first")
+    check: Literal["stop", "warn", "off"] = Field(
+        default="stop",
+        description="a short `cryosphere doctor` before a new run: stop at what is certainly wrong, or warn",
+    )
 
 
 class ImageSettings(Section):

@@ -45,6 +45,7 @@ from cryosphere.training.prepare import (
 )
 from cryosphere.training.run_directory import RunDirectory, RunFacts, differing_keys, no_empty_folders
 from cryosphere.training.run_lock import results_alone, training_alone
+from cryosphere.training.soundness import require_sound
 from cryosphere.training.trainer import Outcome, Trainer
 
 log = logging.getLogger(__name__)
@@ -101,6 +102,8 @@ def train(
             inputs = read_inputs(with_absolute_paths(config))
             if existing == "resume":
                 inputs = _with_its_batch_size(inputs, run)
+            elif world.is_first:
+                require_sound(inputs, progress)
             parts_of(inputs.config, inputs.atomic_model.beads)
             checkpoint = _checkpoint_to_resume(run, inputs) if existing == "resume" else None
         _require_same_everywhere(checkpoint, world)
