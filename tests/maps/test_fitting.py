@@ -133,7 +133,7 @@ def test_a_mirrored_map_is_told_and_the_model_stays_as_it_is(caplog, monkeypatch
     assert np.linalg.det(fitted.best.rotation) == pytest.approx(1.0)
 
 
-def test_a_part_is_found_in_the_map_of_the_whole_and_not_in_its_dense_middle(monkeypatch):
+def test_a_part_is_found_in_the_map_of_the_whole(monkeypatch):
     search_coarsely(monkeypatch)
     density_map, truth = map_of()
     inside = MODEL.beads.number[MODEL.atom_bead] <= PROTEIN.domains[0][1]

@@ -77,6 +77,17 @@ def test_a_smoothed_map_stays_where_it_was(box, edge):
     assert found == pytest.approx(place[0, 0].numpy() + origin + box // 2, abs=0.2)  # of voxels of 3 Å
 
 
+def test_a_solid_fades_inside_and_keeps_its_outline():
+    """Where only outlines count, a part of a complex gains nothing in its dense middle."""
+    axis = np.arange(64) - 32
+    radii = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2) * 2.0
+    solid = DensityMap((radii < 40).astype(np.float32), 2.0, np.full(3, -64.0), "ball")
+    landscape = Landscape.of(smoothed(solid, 8.0))
+    middle, rim = landscape.height(torch.tensor([[0.0, 0.0, 0.0], [35.0, 0.0, 0.0]])).tolist()
+    assert rim > 0.1
+    assert abs(middle) < 0.3 * rim
+
+
 def test_placements_nearer_than_asked_for_are_one():
     torch.manual_seed(0)
     offsets = torch.randn(50, 3, dtype=torch.float64) * 10

@@ -21,7 +21,7 @@ def describe(fit: Fit) -> str:
         label = f"solution {number}"
         lines.append(f"{label:<16} correlation {other.correlation:.3f}; from the best {_motion(other)}")
     if not fit.runners_up:
-        lines.append("other solutions  none were looked for" if fit.mirrored is None else "other solutions  none")
+        lines.append("other solutions  none; from where the model stands none are looked for")
     lines.append(f"hand             {_hands(fit)}")
     if fit.flexible is not None:
         flexible = fit.flexible
