@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from cryosphere.maps.density import AtomDensity
@@ -28,6 +27,8 @@ _NAMES = {
     "other hand": "mirror image",
 }
 _MOST_RUNNERS_UP = 2
+_TICKS = (100, 50, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4, 3.5, 3)  # Å
+_TICK_ROOM = 0.06  # of the axis, that the first tick needs
 
 
 def pictures(found: Preparation) -> list[Picture]:
@@ -57,8 +58,8 @@ def agreement_picture(found: Preparation) -> Picture:
         axes.axvline(1 / nyquist, color="#CC79A7", linestyle="-.", label=label)
         axes.set_xlim(0, right)
         axes.set_ylim(min(-0.1, float(after.curve[1:].min()) - 0.02), 1.05)
-        axes.xaxis.set_major_locator(MaxNLocator(8, prune="lower"))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{1 / value:.1f}" if value > 0 else ""))
+        ticks = [one for one in _TICKS if _TICK_ROOM <= 1 / one / right <= 1]
+        axes.set_xticks([1 / one for one in ticks], [f"{one:g}" for one in ticks])
         axes.set(xlabel="resolution (Å)", ylabel="Fourier shell correlation")
         figure.legend(loc="outside lower center", ncols=2, fontsize=8.5)
         content = png(figure)

@@ -24,6 +24,7 @@ from cryosphere.structures.model import AtomicModel
 log = logging.getLogger(__name__)
 
 CERTAIN = 4.0  # standard errors by which images must prefer one placement to another
+_LIKELY = 2.0  # standard errors by which they must agree with what the map says of the hand
 _MATTERS = 0.02  # of their correlation, likewise
 _STAYS = 2.0  # times the resolution, RMS: a model that is moved farther did not stand right
 
@@ -74,16 +75,16 @@ class Placement:
     def hand(self) -> Literal["right", "wrong", "unclear"]:
         """Whether map and images are of the model's hand.
 
-        Wrong where the map's mirror image fits clearly better and the images do not speak against it, or where the
-        images prefer the mirror image beyond doubt.
+        Wrong where the map's mirror image fits clearly better and the images say so too, or where the images prefer
+        the mirror image beyond doubt and the map does not speak against it.
         """
         other = self.other_hand
         if other is None or other.in_map is None or self.chosen.in_map is None:
             return "unclear"
         by_map, by_images = other.in_map - self.chosen.in_map, preference(other, self.chosen)
-        if (by_map > CLEARLY_BETTER and by_images > -CERTAIN) or (by_images > CERTAIN and by_map > 0):
+        if (by_map > CLEARLY_BETTER and by_images > _LIKELY) or (by_images > CERTAIN and by_map > 0):
             return "wrong"
-        if by_map < -CLEARLY_BETTER or by_images < -CERTAIN:
+        if by_images < -CERTAIN or (by_map < -CLEARLY_BETTER and by_images < _LIKELY):
             return "right"
         return "unclear"
 

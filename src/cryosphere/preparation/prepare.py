@@ -28,6 +28,7 @@ from cryosphere.preparation.choices import (
 from cryosphere.preparation.config_text import Source
 from cryosphere.preparation.consensus import Consensus, ImagesForMap, consensus_from_file, consensus_from_images
 from cryosphere.preparation.folder import require_free_place
+from cryosphere.preparation.frame import require_same_hand, require_same_place
 from cryosphere.preparation.placement import Placement, place_model
 from cryosphere.preparation.result import Preparation
 from cryosphere.preparation.wording import HAND_MEND, doubts, figures_of_hand
@@ -120,11 +121,15 @@ def find(
         consensus = consensus_from_file(settings.density_map, table, stacks)
     sample = take_sample(table, stacks, chosen_rows(len(table), SAMPLE, settings.seed), radius + _MARGIN, progress)
     placement = place_model(atoms, consensus.density_map, consensus.shift, sample, progress)
+    if settings.density_map is not None:
+        require_same_hand(consensus.density_map, placement, sample)
     if placement.hand == "wrong" and not settings.allow_other_hand:
         raise MapError(
             f"{consensus.density_map.source}: the mirror image fits the model better: {figures_of_hand(placement)}. "
             f"{HAND_MEND}. To go on all the same: --allow-other-hand"
         )
+    if settings.density_map is not None and placement.hand != "wrong":
+        require_same_place(consensus.density_map, placement, sample)
     return _with_choices(consensus, placement, settings, table, stacks)
 
 

@@ -75,6 +75,12 @@ def doubts(placement: Placement) -> tuple[str, ...]:
     chosen, before = placement.chosen, placement.before
     if placement.hand == "wrong":
         found.append(f"The hand is probably wrong: {figures_of_hand(placement)}. {HAND_MEND}.")
+    mirrored = -1.0 if placement.other_hand is None else _value(placement.other_hand.in_map)
+    if placement.hand == "unclear" and mirrored > _value(chosen.in_map) + CLEARLY_BETTER:
+        found.append(
+            f"The map's mirror image fits the model better, but the images cannot tell: {figures_of_hand(placement)}. "
+            "Is the hand of the map right?"
+        )
     if _value(chosen.in_map) < _POOR:
         found.append(
             f"The placed model correlates with the map by {_in_map(chosen)} only. Is it the model of these particles, "
