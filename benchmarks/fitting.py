@@ -92,8 +92,8 @@ def starts() -> str:
     head += ["correlation", "next solution", "mirrored map", "seconds"]
     note = (
         f"The optimum: a local fit that starts from the deposited file. It lies {offset:.2f} Å from the file's "
-        f"coordinates, turned by {local.best.turned_degrees:.2f}°: whoever made the map had put the model's centre of "
-        f"mass at the origin. Correlation {local.before:.3f} as deposited, {local.best.correlation:.3f} there."
+        f"coordinates, turned by {local.best.turned_degrees:.2f}°: the map is centred at its origin to 0.1 Å, "
+        f"the file's atoms are not. Correlation {local.before:.3f} as deposited, {local.best.correlation:.3f} there."
     )
     return f"{table(head, rows)}\n\n{note}"
 

