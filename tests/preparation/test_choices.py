@@ -42,6 +42,13 @@ def test_the_low_pass_is_where_the_correlation_falls_to_a_half():
     assert "null" in choice.reason
 
 
+def test_a_dip_at_low_frequencies_is_passed_over_and_a_lone_shell_at_high_ones_too():
+    curve = [1, 0.9, 0.4, 0.45, *[0.8] * 16, 0.7, 0.3, 0.1, 0.6, 0.1]  # shell 20 has 0.7, shell 21 has 0.3
+    choice, _ = choose_low_pass(agreement(*curve), IMAGES)
+    assert choice.value == round(200 / 20.5, 1)
+    assert "dips below that at" in choice.reason
+
+
 @pytest.mark.parametrize(
     ("curve", "words"),
     [

@@ -60,7 +60,7 @@ class Choices:
 
 def choose_low_pass(curve: ModelMapFsc, images: ImageGrid) -> tuple[Choice, Resolution]:
     """The low-pass is where the correlation of model and map falls to 0.5, as in the paper; and that crossing."""
-    crossing = resolution_at(curve.curve, curve.frequencies, THRESHOLD)
+    crossing, dipped = _falls_for_good(curve)
     name, finest = "loss.low_pass", finest_detail(BeadSettings().sigma)
     if crossing.kind == "none" or crossing.angstrom > _COARSEST_SHARE * images.length:
         return Choice(
@@ -81,11 +81,26 @@ def choose_low_pass(curve: ModelMapFsc, images: ImageGrid) -> tuple[Choice, Reso
     return Choice(
         name,
         value,
-        f"The correlation of model and map falls to {THRESHOLD:g} there: so far the model explains the map; the paper "
-        "does likewise. The consensus map of a flexible molecule is blurred where it moves, so its images "
+        f"The correlation of model and map falls to {THRESHOLD:g} there{dipped}: so far the model explains the map; "
+        "the paper does likewise. The consensus map of a flexible molecule is blurred where it moves, so its images "
         "may hold more than this says: null compares all detail.",
         "Å",
     ), crossing
+
+
+def _falls_for_good(curve: ModelMapFsc) -> tuple[Resolution, str]:
+    """Where a correlation falls to 0.5 and stays there, apart from single shells; and, in words, whether it had before.
+
+    Where a part of the molecule moves far, some low frequencies agree less than higher ones.
+    """
+    first = resolution_at(curve.curve, curve.frequencies, THRESHOLD)
+    above = curve.curve >= THRESHOLD
+    pairs = 1 + np.flatnonzero(above[1:-1] & above[2:])
+    if len(pairs) == 0:
+        return first, ""
+    filled = np.where(np.arange(len(curve.curve)) < pairs[-1], 1.0, curve.curve)
+    last = resolution_at(filled, curve.frequencies, THRESHOLD)
+    return last, f" for good (it dips below that at {first.angstrom:.0f} Å already)" if last != first else ""
 
 
 def choose_box(low_pass: float | None, images: ImageGrid) -> Choice:

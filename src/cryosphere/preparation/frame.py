@@ -61,19 +61,21 @@ def require_same_hand(density_map: DensityMap, placement: Placement, sample: Sam
     """
     judge, chosen = _Judge(placement, sample, density_map.pixel_size), placement.chosen
     flipped = judge.best_mirror(chosen)
-    if preference(flipped, chosen) > CERTAIN and _is_best(flipped, placement):
+    turned_back = None if placement.other_hand is None else judge.best_mirror(placement.other_hand)
+    poses_stayed = turned_back is None or abs(flipped.image_correlation) >= abs(turned_back.image_correlation)
+    best = flipped if poses_stayed or turned_back is None else turned_back
+    if preference(best, chosen) <= CERTAIN or not _is_best(best, placement):
+        return
+    if poses_stayed:
         raise MapError(
             f"{density_map.source}: the model fits the map, but the images show its mirror image "
-            f"{_figures(chosen, flipped, 'mirrored')}: the map was flipped after the refinement, and "
-            "the poses were not. Refine again from the flipped map, so that the poses belong to it"
+            f"{_figures(chosen, flipped, 'mirrored')}: the map was flipped after the refinement, and the poses were "
+            "not. Refine again from the flipped map, so that the poses belong to it"
         )
-    if placement.other_hand is not None:
-        turned_back = judge.best_mirror(placement.other_hand)
-        if preference(turned_back, chosen) > CERTAIN and _is_best(turned_back, placement):
-            raise MapError(
-                f"{density_map.source}: the map is the mirror image of what the images show "
-                f"{_figures(chosen, turned_back, 'as placed in the map flipped')}. {_MEND}"
-            )
+    raise MapError(
+        f"{density_map.source}: the map is the mirror image of what the images show "
+        f"{_figures(chosen, best, 'as placed in the map flipped')}. {_MEND}"
+    )
 
 
 def require_same_place(density_map: DensityMap, placement: Placement, sample: Sample) -> None:
