@@ -67,6 +67,8 @@ def _free(line: str, meaning: str, before: str = "  # ") -> list[str]:
 
 def _comment(text: str, indent: str = "  ") -> list[str]:
     lead = f"{indent}# "
+    if text.startswith(" "):  # a command
+        return [lead + text]
     return textwrap.wrap(text, _WIDTH, initial_indent=lead, subsequent_indent=lead, break_long_words=False) or [
         lead.rstrip()
     ]

@@ -43,8 +43,8 @@ def write(found: Preparation, outdir: Path, source: Source, model: Path) -> None
         write_text(folder / PAGE, page_text(found, title, _contents(found), commands))
         told = f"All atoms of {model.name}, origin at the centre of the images' box. {placed_sentence(found.placement)}"
         heading = [
-            f"Settings of a run, chosen by cryosphere {__version__}; {PAGE} shows why. Start it, from anywhere, with",
-            f"  cryosphere train {outdir / CONFIG} --outdir RUN",
+            f"Settings of a run, chosen by cryosphere {__version__}; {PAGE} shows why. To start it:",
+            f"  cryosphere train {outdir.absolute() / CONFIG} --outdir RUN",
             "Paths are relative to this file. Every setting not named here has its default; lines behind # show those "
             "that are changed most, with their defaults.",
             *(f"LOOK AT THIS FIRST: {warning}" for warning in found.warnings),
