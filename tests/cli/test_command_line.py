@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +12,7 @@ from cryosphere import __version__
 from cryosphere.cli import main as command_line
 from cryosphere.errors import ConfigError, NonFiniteLossError
 
+COMMANDS = sorted(command_line._NAMES.values())
 HEAVY = ("torch", "numpy", "pandas", "gemmi", "scipy", "matplotlib", "biotite", "sklearn", "mrcfile")
 
 
@@ -29,19 +29,8 @@ def failing_command(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> No
     monkeypatch.setattr(command_line, "app", SimpleNamespace(meta=raise_it))
 
 
-def test_help_starts_in_under_a_second():
-    # the promise is 1 s on a quiet machine; the fastest of three runs, so that a busy one does not decide
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        result = python("-m", "cryosphere", "--help")
-        seconds.append(time.perf_counter() - start)
-        assert result.returncode == 0
-    assert min(seconds) < 1.0
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["project", "--help"], ["simulate", "--help"], ["--version"]])
-def test_help_imports_nothing_heavy(arguments):
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)])
+def test_help_imports_nothing_heavy(arguments):  # that is what makes it quick, on a busy machine, too
     code = (
         "import sys; from cryosphere.cli.main import run; "
         f"assert run({arguments!r}) == 0; print([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
