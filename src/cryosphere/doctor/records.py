@@ -37,9 +37,9 @@ def find_duplicates(table: ParticleTable, stacks: ImageStacks, seed: int, progre
     All rows' names are compared, and the middle lines of all images, or of 200,000 where there are more; images whose
     lines agree are then compared whole.
     """
-    name = np.stack([np.asarray(stacks.file_of_row, dtype=np.int64), table.image_index], axis=1)
-    first, inverse = np.unique(name, axis=0, return_index=True, return_inverse=True)[1:]
-    original = first[inverse.reshape(-1)]
+    name = stacks.file_of_row.astype(np.int64) * (int(table.image_index.max()) + 1) + table.image_index
+    _, first, inverse = np.unique(name, return_index=True, return_inverse=True)
+    original = first[inverse]
     repeated = np.flatnonzero(original != np.arange(len(table)))
     rows = np.sort(first)
     if len(rows) > MOST_FINGERPRINTS:
