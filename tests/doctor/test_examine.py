@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from .conftest import Sound
 
 from cryosphere import fourier
 from cryosphere.doctor.diagnosis import conclusion, text
@@ -26,6 +25,8 @@ from cryosphere.simulation.faults import FAULTS, plant
 from cryosphere.simulation.stack_writer import StackWriter
 from cryosphere.structures.model import read_model
 from cryosphere.structures.write import write_model
+
+from .conftest import Sound
 
 
 def verdicts(diagnosis) -> dict[str, str]:
