@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -43,6 +44,16 @@ _PLACES = (
     os.environ.get("CRYOSPHERE_SHARED_DATA", ""),
     str(Path(__file__).resolve().parents[2] / "shared" / "data"),
 )
+
+
+@pytest.fixture(autouse=True)
+def _quiet_logging() -> None:
+    """Commands turn logging on for the whole process: every test begins without what an earlier one left."""
+    root = logging.getLogger()
+    root.handlers[:] = [handler for handler in root.handlers if type(handler).__name__ != "ConsoleHandler"]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("cryosphere").setLevel(logging.NOTSET)
+    logging.captureWarnings(capture=False)
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,18 +18,6 @@ EXAMPLE = re.compile(r"<!-- example: (\d+) -->\n```\n(.*?)```", re.DOTALL)
 SHORTER = (
     "--epochs 1 --batch-size 64 --set encoder.hidden=[16]"  # added to `cryosphere train`: its length is not tested
 )
-
-
-@pytest.fixture(autouse=True)
-def _logging_put_back() -> Iterator[None]:
-    """Commands turn logging on for the whole process."""
-    root, ours = logging.getLogger(), logging.getLogger("cryosphere")
-    handlers, levels = list(root.handlers), (root.level, ours.level)
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(levels[0])
-    ours.setLevel(levels[1])
-    logging.captureWarnings(capture=False)
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -126,18 +125,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def _logging_put_back() -> Iterator[None]:
-    root, own = logging.getLogger(), logging.getLogger("cryosphere")
-    handlers, levels = list(root.handlers), (root.level, own.level)
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(levels[0])
-    own.setLevel(levels[1])
-    logging.captureWarnings(capture=False)
-
-
-@pytest.fixture
-def place(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], _logging_put_back: None) -> Place:
+def place(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Place:
     """A copy of the data set."""
     folder = tmp_path / "project"
     shutil.copytree(data, folder)
@@ -155,7 +143,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def project(trained: Path, capsys: pytest.CaptureFixture[str], _logging_put_back: None) -> Iterator[Place]:
+def project(trained: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Place]:
     """The trained project itself, at its own place (paths in a run are absolute), restored from a copy afterwards."""
     kept = trained.with_name("kept")
     shutil.copytree(trained, kept)

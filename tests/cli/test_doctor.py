@@ -44,7 +44,7 @@ class Said:
 
 
 @pytest.fixture
-def cryosphere(capsys: pytest.CaptureFixture[str], _logging_put_back: None) -> Callable[..., Said]:
+def cryosphere(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
     def command(*words: object) -> Said:
         capsys.readouterr()
         code = run([str(word) for word in words])

@@ -17,8 +17,6 @@ from cryosphere.simulation.protein import two_domain_protein
 from cryosphere.structures.model import read_model
 from cryosphere.structures.write import write_model
 
-pytestmark = pytest.mark.usefixtures("_logging_put_back")
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
