@@ -78,7 +78,8 @@ class Work:
 
     def _phytochrome(self, seed: int) -> dict[str, Any]:
         chosen = spec.load("missing-residues", "cpu").cases[0].with_data(self.data, seed)
-        return chosen | {"motion": chosen["motion"] | {"angles": {"kind": "discrete", "angles_degrees": [0.0]}}}
+        still: dict[str, Any] = {"motion": chosen["motion"] | {"angles": {"kind": "discrete", "angles_degrees": [0.0]}}}
+        return chosen | still
 
     def _base_of(self, topology: str) -> Path:
         """Adenylate kinase's closed structure with a chain name, which the simulation's hinge needs."""
