@@ -32,6 +32,7 @@ from cryosphere.cli.simulate import simulate
 from cryosphere.cli.structures import structures
 from cryosphere.cli.terminal import report_error, set_up_logging, show_traceback
 from cryosphere.cli.train import train
+from cryosphere.cli.validate import validate
 from cryosphere.cli.volume_of import volume_of
 from cryosphere.errors import CryosphereError, FailedElsewhereError, InputError
 from cryosphere.files import is_disk_full
@@ -59,6 +60,7 @@ _COMMANDS = (
     volume_of,
     project,
     simulate,
+    validate,
     evaluate,
     bench,
 )  # in the order in which --help lists them

@@ -1,0 +1,163 @@
+"""Two models of the same molecule that have no image in common, and images that neither of them has seen."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryosphere.errors import InputError, RunError
+from cryosphere.particles.read import read_particles
+from cryosphere.particles.star import write_star
+from cryosphere.particles.table import ParticleTable
+from cryosphere.progress import SILENT, Progress
+from cryosphere.structures.model import AtomicModel, read_model
+from cryosphere.training.config import Config
+from cryosphere.training.run_directory import RunDirectory
+from cryosphere.training.train import train
+from cryosphere.training.trained import TrainedModel
+
+log = logging.getLogger(__name__)
+Rows = NDArray[np.int64]
+
+FEWEST = 200  # images of which two models can be made and compared
+MOST_UNEQUAL = 0.5  # size of the smaller half-set over that of the larger
+MOST_TESTED = 2000  # images that both models are compared on: more would not make the verdict firmer
+NAMES = ("half1", "half2")
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Rows of a run's images: those of either half that a model is trained on, and those kept for the comparison."""
+
+    first: Rows
+    second: Rows
+    test: Rows
+    how: str  # the half-sets were found, in words
+
+    @property
+    def both(self) -> tuple[Rows, Rows]:
+        """The rows of the first and of the second half."""
+        return self.first, self.second
+
+
+def choose_halves(table: ParticleTable, seed: int) -> Halves:
+    """Split a run's images into two halves, after some of both were put aside for the comparison.
+
+    The halves are those of rlnRandomSubset, which the refinement of the poses kept apart too; where the file names
+    none, or not for all images, they are drawn. A tenth of the images is put aside (of small sets up to a quarter,
+    never more than MOST_TESTED): neither model sees them, so nothing either has learned by heart can help there.
+
+    Raises:
+        InputError: for too few images, or half-sets of very different size.
+    """
+    count = len(table)
+    if count < FEWEST:
+        raise InputError(
+            f"{table.source}: {count} images are too few to train two models and compare them; {FEWEST} is the least"
+        )
+    half, how = _half_of_each(table, seed)
+    order = np.random.default_rng([seed, 0x7E57]).permutation(count)
+    test = np.sort(order[: min(MOST_TESTED, max(count // 10, min(400, count // 4)))])
+    trained = np.setdiff1d(np.arange(count), test)
+    return Halves(trained[half[trained] == 0], trained[half[trained] == 1], test, how)
+
+
+def _half_of_each(table: ParticleTable, seed: int) -> tuple[Rows, str]:
+    """0 or 1 for every image, and how that was found, in words."""
+    sizes = [int((table.half_set == k).sum()) for k in (1, 2)]
+    if sum(sizes) == len(table):
+        if min(sizes) < MOST_UNEQUAL * max(sizes):
+            raise InputError(
+                f"{table.source}: rlnRandomSubset puts {sizes[0]:,} images into half 1 and {sizes[1]:,} into half 2. "
+                "Models of so different amounts of data cannot be held against each other: make equal halves, or leave "
+                "the column out, and they are drawn"
+            )
+        return table.half_set - 1, f"half-sets: {sizes[0]:,} and {sizes[1]:,} images, as rlnRandomSubset says"
+    drawn = np.random.default_rng([seed, 0x4A1F]).permutation(len(table)) % 2
+    reason = f"drawn with seed {seed}, for the particle file names none (rlnRandomSubset)"
+    if sum(sizes):
+        reason = f"drawn with seed {seed}, for rlnRandomSubset names only {sum(sizes):,} of {len(table):,} images"
+    both = f"{int((drawn == 0).sum()):,} and {int(drawn.sum()):,} images"
+    return drawn.astype(np.int64), f"half-sets: {both}, {reason}"
+
+
+def train_halves(
+    run: TrainedModel, halves: Halves, outdir: Path, epochs: int | None, progress: Progress = SILENT
+) -> tuple[TrainedModel, TrainedModel]:
+    """Train a model on each half from scratch, with the run's settings and other random numbers; in OUT/half1, half2.
+
+    What was trained before is gone on with, or taken as it is where it is finished. epochs: instead of the run's.
+
+    Raises:
+        InputError: if something else than this run's halves lies there.
+        KeyboardInterrupt: if training was told to stop; it can be gone on with.
+    """
+    world = run.world
+    with world.together():
+        if world.is_first:
+            for name, rows in zip(NAMES, halves.both, strict=True):
+                _place_particles(run, rows, outdir / name)
+    for number, name in enumerate(NAMES, start=1):
+        folder = outdir / name
+        config = _config(run.config, particles_of(folder), run.run.model_path, (number, epochs))
+        is_begun = RunDirectory(folder).is_occupied()
+        log.info("%s: a model of %s images", folder, f"{len(halves.both[number - 1]):,}")
+        if train(config, folder, existing="resume" if is_begun else "refuse", progress=progress) == "stopped":
+            raise KeyboardInterrupt("stopped; what was learned so far is saved. The same command goes on with it")
+    first, second = (
+        TrainedModel.load(outdir / name, device=run.config.training.device, progress=progress) for name in NAMES
+    )
+    return first, second
+
+
+def particles_of(folder: Path) -> Path:
+    """The particle file of the half whose run lies in a folder."""
+    return folder.with_name(f"{folder.name}.star")
+
+
+def _config(config: Config, particles: Path, model: Path, how: tuple[int, int | None]) -> Config:
+    """The run's settings for a half; `how`: number of the half, and epochs where they are not to be the run's."""
+    number, epochs = how
+    training = config.training.model_copy(
+        update={"seed": (config.training.seed + number) % 2**63, "epochs": epochs or config.training.epochs}
+    )
+    files = config.particles.model_copy(update={"files": (particles.absolute(),), "datadir": None, "check": "off"})
+    return config.model_copy(update={"particles": files, "model": model.absolute(), "training": training})
+
+
+def _place_particles(run: TrainedModel, rows: Rows, folder: Path) -> None:
+    """Write the particle file of a half, unless it lies there; what lies there must be the same."""
+    path, half = particles_of(folder), run.table[rows]
+    if RunDirectory(folder).is_occupied():
+        _require_same_residues(run.atomic_model, folder, run.run.root)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_star(path, half)
+        return
+    with TemporaryDirectory(dir=path.parent, prefix=".compare-") as temporary:  # numbers are rounded by writing
+        again = Path(temporary) / path.name
+        write_star(again, half)
+        before, now = read_particles(path), read_particles(again)
+    places = [(one.stack_index, one.image_index, one.rotations, one.shifts) for one in (before, now)]
+    if not all(map(np.array_equal, *places)) or before.stacks != now.stacks:
+        raise InputError(
+            f"{path} holds other images than this half of {run.run.root} ({len(before):,}, now {len(now):,}): it is of "
+            "another run, another seed, or older poses. Choose another --outdir"
+        )
+
+
+def _require_same_residues(model: AtomicModel, folder: Path, run: Path) -> None:
+    half = RunDirectory(folder)
+    half.require()
+    ours, theirs = model.beads, read_model(half.model_path).beads
+    names = ("chain", "number", "insertion", "name")
+    if len(ours) != len(theirs) or any((getattr(ours, n) != getattr(theirs, n)).any() for n in names):
+        raise RunError(
+            f"{folder} was trained with a model of other residues ({len(theirs):,}) than that of {run} "
+            f"({len(ours):,}): choose another --outdir"
+        )

@@ -1,0 +1,100 @@
+"""The page of a validation: conclusion, table, pictures."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from html import escape
+
+from cryosphere.presentation.page import Head, counted, facts, figure, page
+from cryosphere.validation.pictures import pictures
+from cryosphere.validation.results import Validation
+from cryosphere.validation.verdict import Motion, words
+
+
+def render(found: Validation) -> str:
+    """The page as one HTML text."""
+    sets = found.sets
+    now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    head = Head("validation", sets.run, (f"{sets.images:,} images", sets.how, now))
+    parts = [
+        _facts(found),
+        f"<section><h2>Verdict</h2><p><b>{escape(found.conclusion)}</b></p>{_reasons(found)}</section>",
+        f"<section><h2>Motions</h2><div class='wide'>{_table(found)}</div>{_note()}</section>",
+        "<section><h2>Pictures</h2>" + "".join(map(figure, pictures(found))) + "</section>",
+        f"<section><h2>How it was done</h2>{_method(found)}</section>",
+    ]
+    return page(head, parts)
+
+
+def _facts(found: Validation) -> str:
+    amplitude = max((max(one.largest_amplitude) for one in found.motions), default=0.0)
+    split = found.as_dict()["same_images"]["displacement_correlation_split_data"]
+    return facts(
+        [
+            (str(len(found.supported) or "none"), "motions reproduced"),
+            (f"{found.sets.compared:,}", "images compared, which neither model saw"),
+            (f"{split:.2f}", "correlation of displacements from different frequencies"),
+            (f"{amplitude:.1f} Å", "largest displacement (RMS) of a residue along a motion"),
+            (f"{100 * found.overlap.share:.0f} %", "of residues in matching segments"),
+        ]
+    )
+
+
+def _reasons(found: Validation) -> str:
+    said = []
+    for one in found.motions:
+        items = "".join(f"<li>{escape(reason)}</li>" for reason in one.reasons)
+        said.append(f"<h3>{escape(one.name)}: {escape(one.verdict)}</h3><ul>{items}</ul>")
+    return "".join(said)
+
+
+def _table(found: Validation) -> str:
+    names = (
+        "motion", "verdict", "correlation", "by chance (99 of 100)", "amplitude, Å (half 1, half 2)",
+        "largest, Å", "same direction (cosine)", "over standing still", "over other images' places", "goes with",
+    )  # fmt: skip
+    heads = "".join(f"<th{'' if k in (0, 1, 9) else ' class=n'}>{name}</th>" for k, name in enumerate(names))
+    return f"<table><tr>{heads}</tr>{''.join(map(_row, found.motions))}</table>"
+
+
+def _row(one: Motion) -> str:
+    figures = (
+        f"{one.correlation:.3f}",
+        f"{one.null_99:.3f}",
+        f"{one.amplitude[0]:.2f}, {one.amplitude[1]:.2f}",
+        f"{one.largest_amplitude[0]:.1f}, {one.largest_amplitude[1]:.1f}",
+        f"{one.direction_cosine:.2f}",
+        f"{one.gain_over_held.nats:+.3f} ± {one.gain_over_held.error:.3f}",
+        f"{one.gain_over_exchanged.nats:+.3f} ± {one.gain_over_exchanged.error:.3f}",
+    )
+    cells = "".join(f"<td class='n'>{x}</td>" for x in figures)
+    along = f"{one.component} (r = {one.component_correlation:.2f})" if one.component else "-"
+    return f"<tr><td>{escape(one.name)}</td><td class='name'>{one.verdict}</td>{cells}<td>{along}</td></tr>"
+
+
+def _note() -> str:
+    return (
+        "<p class='note'>Gains in nats per image, with standard errors. Reproduced: every test is passed clearly. "
+        "Weak: images know the motion from chance, but not clearly or not in every test. Not supported: the data would "
+        "look the same without it, as far as these tests can tell.</p>"
+    )
+
+
+def _method(found: Validation) -> str:
+    sets, gains = found.sets, found.gains
+    items = (
+        f"Two models were trained from scratch on {sets.trained_on[0]:,} and {sets.trained_on[1]:,} images, for "
+        f"{counted(sets.epochs, 'epoch')} each, with the run's settings and different random numbers; {sets.how}. "
+        f"{sets.compared:,} images were put aside before and are what everything here is measured on.",
+        "Every image's frequencies are divided into two sets of rings that share no noise. A conformation is read off "
+        "one set and judged on the other. The whole molecule may turn and shift a little in every comparison, so "
+        "errors of poses are no motion, and structures are superposed before they are compared.",
+        "What depends on the side of view is taken off, and images are exchanged only with others seen from the same "
+        "side: a base structure of the wrong shape is bent differently in different views, which is no motion either.",
+        f"All motions together: {words(gains.over_base)} over the base structure, {words(gains.over_mean)} over one "
+        f"structure for all, {words(gains.over_exchanged)} over structures of other images.",
+        f"Distances between segments correlate by {found.distance_correlation:.3f} between the models when both are "
+        f"shown all frequencies. The models use {found.overlap.used[0]} and {found.overlap.used[1]} segments; "
+        f"adjusted Rand index {found.overlap.adjusted_rand:.2f}.",
+    )
+    return "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"

@@ -1,0 +1,138 @@
+"""Pictures of a validation: agreement along the chain, correlations with their null, places, and gains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cryosphere.presentation.page import Picture
+from cryosphere.presentation.style import MUTED, TRAIN, VALIDATION, new_figure, png, styled
+from cryosphere.validation.results import Validation
+
+_COLOURS = {"reproduced": "#009E73", "weak": "#E69F00", "not supported": MUTED}
+_MOST_BREAKS = 40  # chains whose ends are marked
+_MOST_POINTS = 3000
+
+
+def pictures(found: Validation) -> list[Picture]:
+    """All of them, in the order of the page."""
+    shown = [_correlations(found), _gains(found), _along_chain(found)]
+    return [shown[0], _places(found), *shown[1:]] if found.places.first.shape[1] else [shown[1]]
+
+
+def _correlations(found: Validation) -> Picture:
+    with styled():
+        figure = new_figure(6.0, 3.2)
+        axes: Any = figure.subplots()
+        low, high = np.quantile(found.null, [0.0, 0.99])
+        axes.axhspan(low, high, color=MUTED, alpha=0.35, linewidth=0, label="exchanged images (99 of 100)")
+        numbers = np.arange(1, len(found.motions) + 1)
+        values = [one.correlation for one in found.motions]
+        axes.bar(numbers, values, width=0.55, color=[_COLOURS[one.verdict] for one in found.motions], zorder=2)
+        for number, one in zip(numbers, found.motions, strict=True):
+            axes.text(number, one.correlation + 0.02, one.verdict, ha="center", fontsize=8)
+        axes.set(xticks=numbers, ylim=(0, 1.08), ylabel="correlation of the two models")
+        axes.set_xticklabels([_broken(one.name) for one in found.motions], fontsize=7.5)
+        axes.legend(fontsize=8, loc="upper right")
+        content = png(figure)
+    return Picture(
+        "correlations.png",
+        "Do independent models agree?",
+        "Each bar is a motion that both models have: the correlation, over images that neither saw, of where they put "
+        "an image along it, one from one half of the frequencies and the other from the other half, so that they share "
+        "no noise. The grey band is what remains when images are exchanged with others seen from the same side.",
+        content,
+    )
+
+
+def _broken(name: str) -> str:
+    first, _, rest = name.partition(" (")
+    parts = rest.rstrip(")").split(" ")
+    return "\n".join([first, *parts])
+
+
+def _places(found: Validation) -> Picture:
+    first, second = found.places.first[:_MOST_POINTS], found.places.second[:_MOST_POINTS]
+    shown = min(3, first.shape[1])
+    with styled():
+        figure = new_figure(3.2 * shown + 0.4, 3.4)
+        panels: Any = figure.subplots(1, shown, squeeze=False)[0]
+        for k, axes in enumerate(panels):
+            one = found.motions[k]
+            axes.scatter(first[:, k], second[:, k], s=4, alpha=0.35, color=_COLOURS[one.verdict], linewidths=0)
+            axes.set(xlabel="half 1's model (Å)", title=f"motion {k + 1}: {one.verdict}")
+        panels[0].set_ylabel("half 2's model (Å)")
+        content = png(figure)
+    return Picture(
+        "places.png",
+        "The same images with either model",
+        "Each point is an image that neither model saw: its place along the motion (RMS displacement of the residues, "
+        "less what the side of view explains), read with half 1's model off one half of the frequencies and with half "
+        "2's model off the other. Noise blurs both; what the molecule does lies along a rising line.",
+        content,
+    )
+
+
+def _gains(found: Validation) -> Picture:
+    bars = [
+        ("base structure", found.gains.over_base, VALIDATION),
+        ("one structure\nfor all images", found.gains.over_mean, TRAIN),
+        ("structures of\nother images", found.gains.over_exchanged, TRAIN),
+    ]
+    for k, one in enumerate(found.motions):
+        if found.places.first.shape[1]:
+            colour = _COLOURS[one.verdict]
+            bars += [(f"motion {k + 1}\nheld still", one.gain_over_held, colour)]
+            bars += [(f"motion {k + 1}\nexchanged", one.gain_over_exchanged, colour)]
+    with styled():
+        figure = new_figure(max(5.0, 0.95 * len(bars) + 1.2), 3.3)
+        axes: Any = figure.subplots()
+        values, errors = ([getattr(gain, x) for _, gain, _ in bars] for x in ("nats", "error"))
+        axes.bar(range(len(bars)), values, yerr=[2 * e for e in errors], color=[b[2] for b in bars], capsize=3)
+        largest = max(abs(v) for v in values) or 1.0
+        axes.set_yscale("symlog", linthresh=max(0.02 * largest, 1e-3), linscale=0.5)
+        axes.axhline(0, color="#444444", linewidth=0.8)
+        axes.set_ylabel("gain (nats per image)")
+        axes.set_xticks(range(len(bars)), [name for name, _, _ in bars], fontsize=7)
+        content = png(figure)
+    return Picture(
+        "gains.png",
+        "Do the structures foretell what they were not fitted to?",
+        "How much better an image's own structure explains frequencies that it was not read off than the alternative "
+        "named below the bar does, on images that neither model saw; bars of two standard errors. Below zero, the "
+        "alternative is the better explanation.",
+        content,
+    )
+
+
+def _along_chain(found: Validation) -> Picture:
+    residues = np.arange(1, len(found.beads) + 1)
+    chains = np.asarray(found.beads.chain)
+    ends = np.flatnonzero(chains[1:] != chains[:-1]) + 1.5
+    with styled():
+        figure = new_figure(9.5, 4.6)
+        panels: Any = figure.subplots(2, 1, sharex=True)
+        panels[0].plot(residues, found.residues.same_data, color=MUTED, linewidth=1.0, label="all frequencies to both")
+        panels[0].plot(residues, found.residues.split_data, color=TRAIN, linewidth=1.4, label="different frequencies")
+        panels[0].axhline(0, color="#444444", linewidth=0.6)
+        panels[0].set(ylabel="correlation of\ndisplacements", ylim=(-0.35, 1.05))
+        panels[0].legend(fontsize=8, loc="lower right", ncols=2)
+        for k, one in enumerate(found.moves):
+            colour = (TRAIN, VALIDATION, "#009E73", "#CC79A7")[k % 4]
+            panels[1].plot(residues, one, color=colour, linewidth=1.2, label=f"motion {k + 1}")
+        panels[1].set(ylabel="displacement\n(Å RMS)", xlabel="residue, along the model", xlim=(1, len(residues)))
+        panels[1].legend(fontsize=8, ncols=4)
+        for axes in panels:
+            for end in ends[:_MOST_BREAKS]:
+                axes.axvline(end, color="#bbbbbb", linewidth=0.6)
+        content = png(figure)
+    return Picture(
+        "chain.png",
+        "Along the chain",
+        "Above: whether the two models displace a residue alike in the same images. Shown all frequencies they also "
+        "share the images' noise, which alone can make them agree (grey); from different frequencies they share the "
+        "signal alone (blue), and noise lowers the value even where both are right. Below: how far each motion moves "
+        "the residues, mean of both models. Thin vertical lines are ends of chains.",
+        content,
+    )

@@ -1,0 +1,193 @@
+"""Is a run's motion in the data? Two models from independent halves, held against each other and against chance."""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryosphere.analysis.run import Run
+from cryosphere.errors import InputError
+from cryosphere.files import replacing
+from cryosphere.particles.table import ParticleTable
+from cryosphere.progress import SILENT, Progress
+from cryosphere.training.run_directory import no_empty_folders
+from cryosphere.training.trained import TrainedModel
+from cryosphere.validation.agreement import distance_correlation, residue_agreement, segment_overlap
+from cryosphere.validation.gains import gains
+from cryosphere.validation.halves import Halves, choose_halves, train_halves
+from cryosphere.validation.library import in_one_frame, library
+from cryosphere.validation.motions import Common, Side, common_motions, displacement, without_view
+from cryosphere.validation.page import render
+from cryosphere.validation.reading import Observer
+from cryosphere.validation.results import Places, Sets, Validation
+from cryosphere.validation.verdict import MOST_MOTIONS, Motion, judge
+
+log = logging.getLogger(__name__)
+Float = NDArray[np.float64]
+
+VERDICT, TABLE, PAGE = "verdict.json", "validation.csv", "validation.html"
+SAME_MOTION = 0.2  # correlation from which a motion is said to go with a component of the run
+
+
+@dataclass(frozen=True)
+class ValidationSettings:
+    """epochs: of either half's model; None: the run's. seed: of the halves where they are drawn, and of the null."""
+
+    epochs: int | None = None
+    seed: int = 0
+
+
+def validate(
+    run: str | Path,
+    outdir: str | Path,
+    *,
+    settings: ValidationSettings | None = None,
+    device: str = "auto",
+    progress: Progress = SILENT,
+) -> Path:
+    """Train two models on independent halves of a run's images, compare them, and write verdict and page.
+
+    Writes OUT/half1 and OUT/half2, which are runs like any other and are gone on with if the command was ended, then
+    verdict.json, validation.csv and validation.html, whose path is returned. The processes of a job share the
+    training; the first one does the rest.
+
+    Raises:
+        RunError: if the run is missing or damaged, or a half in OUT is of another run or model.
+        InputError: for too few images, half-sets of very different size, or images that cannot be found.
+    """
+    settings = settings or ValidationSettings()
+    folder = Path(outdir).absolute()
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file, and a folder is needed: choose another --outdir")
+    if settings.epochs is not None and settings.epochs < 1:
+        raise InputError(f"--epochs is {settings.epochs}: each half is trained for one epoch at least")
+    model = TrainedModel.load(run, device=device, progress=progress)
+    world = model.world
+    with no_empty_folders(folder), ExitStack() as alone:
+        with world.together():
+            halves = choose_halves(model.table, settings.seed)
+            log.info("%s; %d images are put aside for the comparison", halves.how, len(halves.test))
+        _ = model.loader  # images that have gone are told of before two trainings are spent on them
+        trained = train_halves(model, halves, folder, settings.epochs, progress)
+        for one in (model, *trained):
+            alone.enter_context(one.working_alone())
+        with world.together():
+            if world.is_first:
+                found = compare(model, trained, halves, settings.seed, progress)
+                write(found, folder)
+                log.info("%s", found.conclusion)
+                log.info("page: %s", folder / PAGE)
+    return folder / PAGE
+
+
+def compare(
+    run: TrainedModel,
+    trained: tuple[TrainedModel, TrainedModel],
+    halves: Halves,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> Validation:
+    """Hold two halves' models against each other on the images that neither has seen."""
+    table = run.table[halves.test]
+    first, second = in_one_frame(*(library(one, progress) for one in trained))
+    observers = tuple(
+        Observer(one.network, structures, run.loader, halves.test)
+        for one, structures in zip(trained, (first, second), strict=True)
+    )
+    sides = tuple(Side.of(one.library, one.read(progress)) for one in observers)
+    pair, both = (sides[0], sides[1]), (observers[0], observers[1])
+    common = common_motions(*pair, table, seed)
+    count = min(MOST_MOTIONS, len(common.correlations))
+    found = gains(pair, both, common, table, (count, seed, progress))
+    moves = _moves(pair, common, count)
+    motions = judge(common, found, (moves[0], moves[1]), run.atomic_model.beads)
+    epochs = trained[0].config.training.epochs
+    return Validation(
+        sets=Sets(
+            run=run.run.root.resolve().name,
+            images=len(run.table),
+            trained_on=(len(halves.first), len(halves.second)),
+            compared=len(halves.test),
+            how=halves.how,
+            epochs=epochs or 0,
+        ),
+        motions=_beside_components(motions, pair, common, run, halves.test) if count else motions,
+        gains=found,
+        residues=residue_agreement(*pair),
+        overlap=segment_overlap(trained[0].membership(), trained[1].membership()),
+        distance_correlation=distance_correlation(*pair, run.membership()),
+        amplitudes=(tuple(sides[0].modes.amplitudes.tolist()), tuple(sides[1].modes.amplitudes.tolist())),
+        null=common.null,
+        places=_places(pair, common, table, [one.amplitude for one in motions][:count]),
+        moves=np.linalg.norm(moves.mean(axis=0), axis=-1),
+        beads=run.atomic_model.beads,
+    )
+
+
+def write(found: Validation, folder: Path) -> None:
+    """Write verdict, table and page; they appear together when all are complete."""
+    folder.mkdir(parents=True, exist_ok=True)
+    page = render(found)
+    with ExitStack() as stack:
+        names = [stack.enter_context(replacing(folder / name)) for name in (PAGE, TABLE, VERDICT)]
+        names[0].write_text(page, encoding="utf-8")
+        found.table().to_csv(names[1], index=False)
+        names[2].write_text(json.dumps(found.as_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+def _moves(sides: tuple[Side, Side], common: Common, count: int) -> Float:
+    """How the residues move along the first common motions with either model, (2, count, R, 3) Å."""
+    residues = sides[0].library.structures.shape[1]
+    found = np.zeros((2, count, residues, 3))
+    for number, side in enumerate(sides):
+        for k in range(count):
+            found[number, k] = displacement(side, common.axes[number][:, k])
+    return found
+
+
+def _places(
+    sides: tuple[Side, Side], common: Common, table: ParticleTable, amplitudes: list[tuple[float, float]]
+) -> Places:
+    """Where the images lie along the common motions, in Å: each model shown the half of the data that the other is not.
+
+    An axis turns scores into places of unit variance over the images; among the model's own images the motion has the
+    variance that its structures say.
+    """
+    found = []
+    for number, side in enumerate(sides):
+        axes = common.axes[number][:, : len(amplitudes)]
+        scores = without_view(side.scores(number), table) @ axes
+        spread = np.sqrt(side.library.shares @ (side.modes.places @ axes) ** 2)
+        found.append(scores / np.maximum(spread, 1e-12) * np.array([one[number] for one in amplitudes]))
+    return Places(found[0], found[1])
+
+
+def _beside_components(
+    motions: tuple[Motion, ...], sides: tuple[Side, Side], common: Common, run: TrainedModel, test: NDArray[np.int64]
+) -> tuple[Motion, ...]:
+    """The same, each with the principal component of the run's latents that it goes with, if it does."""
+    whole = Run(run.run.root, model=run)
+    components = whole.components
+    along = components.project(whole.latents[test])[:, : components.followed]
+    readings = [side.reading.of_both @ side.modes.places @ common.axes[n] for n, side in enumerate(sides)]
+    places = 0.5 * (readings[0] + readings[1])
+
+    def beside(motion: Motion, place: Float) -> Motion:
+        values = [abs(_correlation(place, one)) for one in along.T]
+        best = int(np.argmax(values))
+        if values[best] < SAME_MOTION:
+            return motion
+        return replace(motion, component=f"pc{best + 1}", component_correlation=values[best])
+
+    return tuple(beside(motion, places[:, k]) for k, motion in enumerate(motions))
+
+
+def _correlation(first: Float, second: Float) -> float:
+    spread = float(first.std() * second.std())
+    return float(((first - first.mean()) * (second - second.mean())).mean() / spread) if spread > 1e-12 else 0.0
