@@ -1,0 +1,204 @@
+"""How much of each residue that a model has is in the density: amplitudes along the chain by joint least squares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.linalg import cg
+from scipy.spatial import cKDTree
+
+from cryosphere.errors import InputError
+from cryosphere.volumes.expected import SeenMap, values_at
+
+Float = NDArray[np.float64]
+
+_REACH = 28.0  # Å: residues further from each other than this are not weighed against each other
+_REACH_RESOLUTIONS = 2.5  # or so many times the resolution of the map
+_PRIOR_ERROR = 1.0  # of an amplitude, around 1, before any map is looked at
+_STEP = 0.05  # by which amplitudes usually differ from residue to residue; jumps are rare but free
+_ROUNDS = 5  # of gain and amplitudes in turn
+_REWEIGHTINGS = 4  # of the chain's steps in each
+_CHUNK, _MARGIN = 1500, 15.0  # residues whose errors are found at a time, and Å around them that count
+_HALF_WINDOW = 4  # residues to either side that a residue is judged with
+_TOLERANCE = 1e-6  # of the linear solution
+
+
+@dataclass(frozen=True)
+class Support:
+    """How much of each residue is in a map: amplitude (1: as much as of most), and its standard error; (R,) each."""
+
+    amplitude: Float
+    error: Float
+
+    @property
+    def support(self) -> Float:
+        """(R,) from 0, nothing of the residue is in the density, to 1, all is."""
+        return np.clip(self.amplitude, 0.0, 1.0)
+
+    def along(self, bonded: NDArray[np.int64]) -> Support:
+        """Means over windows of nine residues along the chains; their errors are not taken for independent."""
+        return Support(*(window_means(values, bonded) for values in (self.amplitude, self.error)))
+
+
+@dataclass(frozen=True)
+class Equations:
+    """Normal equations of the amplitudes of all residues: information between them (R, R), and what the map says."""
+
+    information: sparse.csr_matrix
+    right: Float
+
+    @classmethod
+    def of(cls, seen: SeenMap, resolution: float, states: float = 1.0) -> Equations:
+        """Of a map ≈ Σ a_i g ρ_i, each shell weighted by one over its variance.
+
+        Both residues' densities are round, so that ⟨ρ_i, ρ_j⟩ under the weights is a function K of their distance
+        alone. It is multiplied by a function of compact support that is positive definite too (Wendland 1995), so
+        that few pairs count, however large the structure; the same change of weights is made on the map's side.
+        """
+        shells, residues = seen.shells, seen.residues
+        reach = max(_REACH, _REACH_RESOLUTIONS * resolution if np.isfinite(resolution) else 0.0)
+        power, blur = _local_power(seen, reach, states)
+        pairs = cKDTree(residues.places).query_pairs(reach, output_type="ndarray")
+        distances = np.linalg.norm(residues.places[pairs[:, 0]] - residues.places[pairs[:, 1]], axis=1)
+        radii = np.linspace(0.0, reach, 2048)
+        kernel = _radial(power * shells.coefficients, shells.frequencies, radii) / shells.grid.box**3
+        electrons, count = residues.electrons, len(residues.places)
+        values = electrons[pairs[:, 0]] * electrons[pairs[:, 1]] * np.interp(distances, radii, kernel)
+        upper = sparse.csr_matrix((values, (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+        information = upper + upper.T + sparse.diags(electrons**2 * kernel[0])
+        factor = np.where(power > 0, power / np.maximum(seen.gain * blur, np.finfo(np.float32).tiny), 0.0)
+        right = electrons * values_at(shells.filtered(seen.spectrum, factor), residues.places, shells.grid, order=5)
+        return cls(sparse.csr_matrix(information), right)
+
+    @classmethod
+    def mean(cls, several: Sequence[Equations]) -> Equations:
+        """What several maps say together, as of one."""
+        information, right = several[0].information, several[0].right
+        for one in several[1:]:
+            information, right = information + one.information, right + one.right
+        return cls(sparse.csr_matrix(information / len(several)), right / len(several))
+
+    def solve(self, bonded: NDArray[np.int64], start: Float) -> tuple[Float, sparse.csr_matrix]:
+        """The most probable amplitudes (R,), and the precision matrix there.
+
+        Before the map is seen, an amplitude is 1 ± 1; from residue to residue along a chain it differs by a Cauchy
+        distribution of width 0.05: nearly constant, but free to jump. Steps are reweighted in turn with the solution.
+        """
+        amplitudes = start
+        for _ in range(_REWEIGHTINGS):
+            precision = self.information + _chain(amplitudes, bonded)
+            right = self.right + 1 / _PRIOR_ERROR**2
+            scaling = sparse.diags(1 / precision.diagonal())
+            amplitudes, failed = cg(precision, right, amplitudes, rtol=_TOLERANCE, maxiter=2000, M=scaling)
+            if failed:
+                raise InputError("the support of the residues cannot be found: their equations do not converge")
+        return np.asarray(amplitudes), sparse.csr_matrix(precision)
+
+
+def find_support(
+    maps: Sequence[SeenMap], bonded: NDArray[np.int64], resolutions: Sequence[float], independent: float
+) -> tuple[Support, list[Support]]:
+    """Support of the residues in several states together, and in each alone.
+
+    maps: of the states, each with the residues where they are in it. bonded (P, 2): neighbours in a chain.
+    resolutions: Å, of the maps. independent: as how many separate sets of images the states count.
+
+    Gains are found with the amplitudes known so far, and these with the gains, in turn. What a structure's errors
+    leave is shared by the states; only noise averages away when they are taken together.
+    """
+    amplitudes = np.ones(len(maps[0].residues.places))
+    each: list[Support] = []
+    for seen, resolution in zip(maps, resolutions, strict=True):
+        own = amplitudes
+        for _ in range(_ROUNDS):
+            seen.compare(own)
+            own, precision = Equations.of(seen, resolution).solve(bonded, own)
+            own, scale = _scaled(own)
+        each.append(_with_scatter(own, _errors(precision, seen.residues.places) / scale))
+    together = Equations.mean([
+        Equations.of(seen, resolution, independent) for seen, resolution in zip(maps, resolutions, strict=True)
+    ])  # fmt: skip
+    joint, precision = together.solve(bonded, np.mean([one.amplitude for one in each], axis=0))
+    joint, scale = _scaled(joint)
+    return _with_scatter(joint, _errors(precision, maps[0].residues.places) / scale), each
+
+
+def window_means(values: Float, bonded: NDArray[np.int64]) -> Float:
+    """Mean of each residue's value (R,) and of up to four residues before and after it in its chain."""
+    count = len(values)
+    follows = np.zeros(count + 1, dtype=bool)
+    follows[bonded[:, 1]] = True  # to the residue before it
+    starts = np.flatnonzero(~follows)  # of chains; the last is the end of all
+    piece = np.cumsum(~follows[:-1]) - 1
+    rows = np.arange(count)
+    low = np.maximum(rows - _HALF_WINDOW, starts[piece])
+    high = np.minimum(rows + _HALF_WINDOW + 1, starts[piece + 1])
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    return np.asarray((sums[high] - sums[low]) / (high - low))
+
+
+def _local_power(seen: SeenMap, reach: float, states: float) -> tuple[Float, Float]:
+    """Information times the beads' blur squared, (shells,), smoothed so that it is local; and the blur."""
+    shells = seen.shells
+    frequencies, voxel = shells.frequencies, shells.grid.pixel_size
+    blur = np.exp(-2 * (np.pi * seen.residues.sigma * frequencies) ** 2)
+    sharp = seen.information(states) * blur**2
+    radii = np.linspace(0.0, reach, 2048)
+    kernel = _radial(sharp * shells.coefficients, frequencies, radii) / shells.grid.box**3
+    share = radii / reach
+    kernel = kernel * (1 - share) ** 4 * (4 * share + 1)
+    step = radii[1] / voxel
+    smooth = _radial(4 * np.pi * (radii / voxel) ** 2 * kernel * step, radii, frequencies)
+    told = sharp > 1e-4 * sharp.max()
+    return np.where(told, np.maximum(smooth, 0.0), 0.0), blur
+
+
+def _radial(values: Float, at: Float, wanted: Float) -> Float:
+    """Σ_n values_n sin(2π r s_n) / (2π r s_n): a round function from one space to the other."""
+    return np.asarray(np.sinc(2 * np.multiply.outer(wanted, at)) @ values)
+
+
+def _chain(amplitudes: Float, bonded: NDArray[np.int64]) -> sparse.csr_matrix:
+    """Precision of what is known before: amplitudes near 1, steps between neighbours mostly small."""
+    count = len(amplitudes)
+    first, second = bonded.T
+    weights = 2 / (_STEP**2 + (amplitudes[first] - amplitudes[second]) ** 2)
+    between = sparse.csr_matrix((weights, (first, second)), shape=(count, count))
+    both = between + between.T
+    own = np.asarray(both.sum(axis=1)).ravel() + 1 / _PRIOR_ERROR**2
+    return sparse.csr_matrix(sparse.diags(own) - both)
+
+
+def _scaled(amplitudes: Float) -> tuple[Float, float]:
+    """Amplitudes in units of what most residues that are there have, and that unit."""
+    there = amplitudes[amplitudes > 0.5 * np.percentile(amplitudes, 75)]
+    scale = float(np.median(there)) if len(there) else 1.0
+    scale = scale if scale > 0 else 1.0
+    return amplitudes / scale, scale
+
+
+def _with_scatter(amplitudes: Float, errors: Float) -> Support:
+    """Errors that also hold how far residues scatter about 1: places of a model that are off by some Å."""
+    scatter = 1.4826 * float(np.median(np.abs(amplitudes - np.median(amplitudes))))
+    beyond = max(0.0, scatter**2 - float(np.median(errors)) ** 2)
+    return Support(amplitudes, np.sqrt(errors**2 + beyond))
+
+
+def _errors(precision: sparse.csr_matrix, places: Float) -> Float:
+    """Standard errors (R,): roots of the inverse's diagonal, for some residues at a time with those around them."""
+    errors = np.zeros(len(places))
+    for some, around in _neighbourhoods(places):
+        inverse = np.linalg.inv(precision[around][:, around].toarray())
+        errors[some] = np.sqrt(np.diag(inverse)[np.searchsorted(around, some)])
+    return errors
+
+
+def _neighbourhoods(places: Float) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    for start in range(0, len(places), _CHUNK):
+        some = np.arange(start, min(start + _CHUNK, len(places)))
+        distances, _ = cKDTree(places[some]).query(places, distance_upper_bound=_MARGIN)
+        yield some, np.flatnonzero(np.isfinite(distances))
