@@ -19,7 +19,7 @@ def train(
     particles: Files | None = None,
     datadir: Path | None = None,
     model: Path | None = None,
-    segments: int | None = None,
+    segments: int | Literal["auto"] | None = None,
     epochs: int | None = None,
     box: int | None = None,
     batch_size: int | None = None,
@@ -41,7 +41,8 @@ def train(
         particles: RELION .star or cryoSPARC .cs with poses; several .cs files of the same particles may be given.
         datadir: Folder in which to look for the image stacks first.
         model: Atomic model, PDB or mmCIF; its origin is the centre of the images' box.
-        segments: Segments at most.
+        segments: Segments at most; auto begins with many, joins those that the images do not tell apart, and says at
+            the end how many parts move.
         epochs: Passes over the images.
         box: Pixels after downsampling (Fourier cropping); default: pixels of about 2 Å.
         batch_size: Images per step.

@@ -27,6 +27,7 @@ from cryosphere.structures.beads import Beads
 from cryosphere.structures.neighbours import close_pairs
 from cryosphere.training.config import DEFAULT_SEGMENTS, Config, PartSettings
 from cryosphere.training.data import Split
+from cryosphere.training.moving_parts import start_count
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ def parts_of(config: Config, beads: Beads) -> list[Part]:
 def _parts(config: Config, beads: Beads) -> list[Part]:
     settings = config.segmentation
     if not settings.parts:
-        count = settings.count or DEFAULT_SEGMENTS
+        count = start_count(len(beads)) if settings.count == "auto" else settings.count or DEFAULT_SEGMENTS
         if count > len(beads):
             raise ConfigError(f"segmentation.count is {count}, but the model has only {len(beads)} residues")
         places = along_chain(beads)

@@ -79,7 +79,10 @@ class PartSettings(Section):
 class SegmentationSettings(Section):
     """How the chain is cut."""
 
-    count: int | None = Field(default=None, ge=1, description="segments at most, over the whole model; by default 10")
+    count: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
+        default=None,
+        description="segments at most, over the whole model; by default 10; auto: as many as held-out images bear out",
+    )
     parts: tuple[PartSettings, ...] = Field(default=(), description="stretches to cut; the rest then stays fixed")
     temperature: float = Field(default=20.0, gt=0, description="τ of equation 6; higher is sharper")
     prior_sd: float = Field(default=1.0, gt=0, description="in segment lengths for the means")
@@ -89,6 +92,8 @@ class SegmentationSettings(Section):
     def _count_or_parts(self) -> SegmentationSettings:
         if self.count is not None and self.parts:
             raise ValueError("give the number of segments in each part, or for the whole model, not both")
+        if self.count == "auto" and not self.join:
+            raise ValueError("count: auto finds the number of segments by joining them, which join: false forbids")
         return self
 
 

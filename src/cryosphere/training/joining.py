@@ -10,7 +10,8 @@ their two motions put them, and if the held-out images, which trained neither, t
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -51,34 +52,43 @@ def join_alike(model: HeterogeneityModel, loader: ParticleLoader, rows: Rows, ba
 
     `rows` are images to judge by, best held-out ones.
     """
-    most = min(IMAGES, max(FEWEST, COORDINATES // max(1, model.positions.numel())))
     if len(rows) < FEWEST:
         return []
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(np.int64))]
+    with evaluating(model):
+        scene = Scene(model, loader, rows, batch_size)
+        joins, memberships = _join(scene)
+        return settle_most(scene, joins, memberships)
+
+
+@contextmanager
+def evaluating(model: HeterogeneityModel) -> Iterator[None]:
+    """A block in which nothing of the model is as in training only."""
     was_training = model.training
     model.eval()
     try:
-        scene = _Scene(model, loader, rows, batch_size)
-        joins, memberships = _join(scene)
-        while joins and not _settle(model, memberships[len(joins) - 1], scene.pivots):
-            joins.pop()
-        return joins
+        yield
     finally:
         model.train(was_training)
 
 
-class _Scene:
-    """Images to judge by, with the structures inferred from them: joined segments move there as one body already."""
+class Scene:
+    """Images to judge by, with the structures inferred from them: joined segments move there as one body already.
+
+    Of the `rows` given, some hundred at least, as many are taken as are needed and their structures fit into memory.
+    """
 
     def __init__(self, model: HeterogeneityModel, loader: ParticleLoader, rows: Rows, batch_size: int) -> None:
+        most = min(IMAGES, max(FEWEST, COORDINATES // max(1, model.positions.numel())))
         self.model = model
         self.loader = loader
-        self.rows = rows
+        self.rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(np.int64))]
         self.batch_size = batch_size
+        self.compared = slice(None, None, max(1, len(self.rows) // COMPARED))
         self.membership = model.segmentation(draw=False)
         self.pivots = model.pivots(self.membership)
-        parts = [model.inference(batch).mean for batch in loader.batches(rows, batch_size)]
-        self.structures = torch.cat([model.structures(z, self.membership)[0] for z in parts])  # (n, beads, 3)
+        self.answers = [model.inference(batch) for batch in loader.batches(self.rows, batch_size)]
+        parts = [model.structures(answer.mean, self.membership)[0] for answer in self.answers]
+        self.structures = torch.cat(parts)  # (n, beads, 3)
         self.unjoined = self.correlations(self.structures)
 
     def correlations(self, structures: Tensor) -> NDArray[np.float64]:
@@ -101,37 +111,39 @@ class _Scene:
         placed = start @ turn.mT + shift[:, None]
         return rows, placed, float((placed - wanted).square().sum(-1).mean().sqrt())
 
-    def join(self, gone: int, kept: int) -> bool:
-        """Let two segments move as one, unless the images then fit worse than chance explains."""
+    def try_join(self, gone: int, kept: int) -> tuple[Tensor, NDArray[np.float64]]:
+        """The structures (n, beads, 3) if two segments moved as one, and the images' correlations with them (n,)."""
         rows, placed, _ = self.as_one(gone, kept, slice(None))
         structures = self.structures.index_copy(1, rows, placed)
-        change = self.correlations(structures) - self.unjoined
-        if change.mean() < -CHANCE * change.std(ddof=1) / np.sqrt(len(change)):
-            return False
+        return structures, self.correlations(structures)
+
+    def join(self, gone: int, kept: int, structures: Tensor) -> None:
+        """Let two segments move as one from here on, in these structures."""
         self.structures = structures
         self.membership = self.membership.clone()
         self.membership[:, kept] += self.membership[:, gone]
         self.membership[:, gone] = 0
-        return True
 
 
-def _join(scene: _Scene) -> tuple[list[Join], list[Tensor]]:
+def _join(scene: Scene) -> tuple[list[Join], list[Tensor]]:
     """Join pair after pair, the most alike first, as long as the images allow; the membership after each join."""
     joins: list[Join] = []
     memberships: list[Tensor] = []
     refused: set[tuple[int, int]] = set()
-    compared = slice(None, None, max(1, len(scene.rows) // COMPARED))
     while True:
         candidates = [
-            Join(gone, kept, scene.as_one(gone, kept, compared)[2])
-            for gone, kept in _neighbours(scene.model, scene.membership)
+            Join(gone, kept, scene.as_one(gone, kept, scene.compared)[2])
+            for gone, kept in neighbours(scene.model, scene.membership)
             if (gone, kept) not in refused
         ]
         candidates = [candidate for candidate in candidates if candidate.misfit <= TOLERANCE]
         if not candidates:
             return joins, memberships
         best = min(candidates, key=lambda candidate: candidate.misfit)
-        if scene.join(best.gone, best.kept):
+        structures, correlations = scene.try_join(best.gone, best.kept)
+        change = correlations - scene.unjoined
+        if change.mean() >= -CHANCE * change.std(ddof=1) / np.sqrt(len(change)):
+            scene.join(best.gone, best.kept, structures)
             joins.append(best)
             memberships.append(scene.membership)
             refused = {pair for pair in refused if best.kept not in pair and best.gone not in pair}
@@ -139,7 +151,7 @@ def _join(scene: _Scene) -> tuple[list[Join], list[Tensor]]:
             refused.add((best.gone, best.kept))
 
 
-def _neighbours(model: HeterogeneityModel, membership: Tensor) -> list[tuple[int, int]]:
+def neighbours(model: HeterogeneityModel, membership: Tensor) -> list[tuple[int, int]]:
     """Pairs (smaller, larger) of segments of one part that follow each other along the chain."""
     order = model.segmentation.along_chain.argsort(stable=True)
     inside = membership[order].sum(1) > 0.5
@@ -149,6 +161,13 @@ def _neighbours(model: HeterogeneityModel, membership: Tensor) -> list[tuple[int
     touching = {(a, b) for a, b in pairwise(strongest) if a != b}
     pairs = {(a, b) if (mass[a], a) < (mass[b], b) else (b, a) for a, b in touching}
     return [(a, b) for a, b in sorted(pairs) if bool((allowed[:, a] == allowed[:, b]).all())]
+
+
+def settle_most(scene: Scene, joins: list[Join], memberships: Sequence[Tensor]) -> list[Join]:
+    """Give the mixture the shape after the joins, or after fewer of them where no mixture comes close; those made."""
+    while joins and not _settle(scene.model, memberships[len(joins) - 1], scene.pivots):
+        joins = joins[:-1]
+    return joins
 
 
 def _settle(model: HeterogeneityModel, membership: Tensor, pivots: Tensor) -> bool:

@@ -35,6 +35,7 @@ from cryosphere.structures.model import AtomicModel, read_model
 from cryosphere.structures.placement import check_inside_box
 from cryosphere.training.build import finest_detail
 from cryosphere.training.config import DEFAULT_SEGMENTS, Config
+from cryosphere.training.moving_parts import start_count
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +104,12 @@ def _completed(
         )
     if segmentation.count is None and not segmentation.parts:
         segmentation = segmentation.model_copy(update={"count": DEFAULT_SEGMENTS})
+    if segmentation.count == "auto":
+        residues = len(atomic_model.beads)
+        notes.append(
+            f"segments: {start_count(residues)} to begin with, for {residues:,} residues; those that the images do not "
+            "tell apart are joined on the way"
+        )
     training = config.training
     if training.epochs is None:
         epochs = default_epochs(len(table))

@@ -77,6 +77,11 @@ class RunDirectory:
         return self.root / "second_look.npz"
 
     @property
+    def moving_parts(self) -> Path:
+        """Which segments move as one part, where their number was left to the images."""
+        return self.root / "moving_parts.json"
+
+    @property
     def tensorboard(self) -> Path:
         """Folder of TensorBoard's event files."""
         return self.root / "tensorboard"
@@ -108,7 +113,7 @@ class RunDirectory:
     def own_files(self) -> list[Path]:
         """Everything here that a run would write or replace; run.json, which tells that it is a run, comes first."""
         inputs = (self.facts_path, self.config_path, self.model_path, self.particles_path)
-        files = (*inputs, self.metrics_path, self.second_look, self.evaluation)
+        files = (*inputs, self.metrics_path, self.second_look, self.moving_parts, self.evaluation)
         folders = (self.checkpoints, self.tensorboard, self.analysis, self.evaluation.with_suffix(""))
         return [path for path in (*files, *folders) if path.exists()]
 
@@ -124,7 +129,8 @@ class RunDirectory:
 
     def tidy(self) -> None:
         """Clear away what a killed training left half done. Only for who has the run's lock."""
-        for pattern in (".new-*", f".{self.metrics_path.name}.*.part", f".{self.second_look.name}.*.part"):
+        results = (self.metrics_path, self.second_look, self.moving_parts)
+        for pattern in (".new-*", *(f".{path.name}.*.part" for path in results)):
             for path in self.root.glob(pattern):
                 _delete(path)
         for path in self.checkpoints.glob(".step_*.part"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -17,10 +17,10 @@ from cryosphere.errors import FailedElsewhereError, NonFiniteLossError, ProcessL
 from cryosphere.model.batch import Batch
 from cryosphere.model.vae import HeterogeneityModel, Weights
 from cryosphere.progress import SILENT, Progress
-from cryosphere.training import checkpoints, joining, second_look
+from cryosphere.training import auto_segments, checkpoints, joining, second_look
 from cryosphere.training.averaging import AveragedWeights
 from cryosphere.training.config import Config
-from cryosphere.training.data import ParticleLoader, Split, epoch_order
+from cryosphere.training.data import ParticleLoader, Rows, Split, epoch_order
 from cryosphere.training.metrics import EpochAverages
 from cryosphere.training.reporting import Reports, tell_epoch
 from cryosphere.training.run_directory import RunDirectory
@@ -30,7 +30,7 @@ from cryosphere.training.validation import Looking, validate
 
 log = logging.getLogger(__name__)
 
-JOIN_AT = 0.6  # of the epochs: segments that move alike are joined then
+JOIN_AT = (0.6,)  # of the epochs: segments that move alike are joined then
 CHECK_EVERY = 50  # steps between looks at whether everything is finite (each look waits for the device)
 Outcome = Literal["finished", "stopped"]
 
@@ -67,7 +67,8 @@ class Trainer:
         self.epochs = self.settings.epochs
         self.batch_size = min(self.settings.batch_size, len(self.split.train))
         self.steps_per_epoch = -(-len(self.split.train) // self.batch_size)
-        self._join_after = min(max(1, round(JOIN_AT * self.epochs)), self.epochs - 1)  # 0: never, with one epoch
+        self._counts_segments = config.segmentation.count == "auto"
+        self._join_after = _epochs_at(auto_segments.ROUNDS if self._counts_segments else JOIN_AT, self.epochs)
         self._total_steps = self.steps_per_epoch * self.epochs
         self.raw_model = model
         self.stepper = Stepper(model, config, fabric, self.world)
@@ -114,12 +115,13 @@ class Trainer:
                 if self.averaged is not None and self.state.epoch == self.epochs - 1:
                     self.averaged.put_into(self.raw_model)
                 row = self._finish_epoch()
-                if self.config.segmentation.join and self.state.epoch == self._join_after:
+                if self.config.segmentation.join and self.state.epoch in self._join_after:
                     self._join_segments()
                 reports.add(row, self.state.step)
                 self.state.metrics = reports.rows
                 self._save()
                 tell_epoch(row, self.epochs)
+            self._tell_moving_parts()
             if self._wants_second_look() and not self._look_again(progress):
                 return "stopped"
         return "finished"
@@ -214,11 +216,13 @@ class Trainer:
         return row
 
     def _join_segments(self) -> None:
-        rows = self.split.validation if len(self.split.validation) else self.split.train
+        judges = (self.raw_model, self.loader, self._judged_by, self._at_once)
         joins: list[joining.Join] = []
         with self.world.together():
-            if self.world.is_first:
-                joins = joining.join_alike(self.raw_model, self.loader, rows, self._at_once)
+            if self.world.is_first and self._counts_segments:
+                joins = auto_segments.prune(*judges, len(self.split.train))
+            elif self.world.is_first:
+                joins = joining.join_alike(*judges)
         if not self.world.agree(on=bool(joins)):
             return
         self.world.copy_from_first(self.raw_model.state_dict().values())
@@ -226,6 +230,21 @@ class Trainer:
             self.averaged.begin(self.raw_model)
         if joins:
             log.info("%s", joining.describe(joins, int(self.raw_model.segmentation.alive.sum())))
+
+    @property
+    def _judged_by(self) -> Rows:
+        """Images by which it is decided what moves as one: those that trained nothing, if there are any."""
+        return self.split.validation if len(self.split.validation) else self.split.train
+
+    def _tell_moving_parts(self) -> None:
+        """Write which segments move as one part, if their number was left to the images and it is not known yet."""
+        with self.world.together():
+            if not self._counts_segments or not self.world.is_first or self.run.moving_parts.exists():
+                return
+            found = auto_segments.find_moving_parts(self.raw_model, self.loader, self._judged_by, self._at_once)
+            if found is not None:
+                found.save(self.run.moving_parts)
+                log.info("%s", found.words())
 
     def _require_finite(self) -> None:
         failure = self.averages.first_failure()
@@ -270,6 +289,11 @@ class Trainer:
             raise KeyboardInterrupt
         self._stop_signal = number
         log.warning("%s: saving a checkpoint and stopping", signal.Signals(number).name)
+
+
+def _epochs_at(fractions: Iterable[float], epochs: int) -> frozenset[int]:
+    """Epochs after which these fractions of all of them are done: not before the first, nor after the last one."""
+    return frozenset(min(max(1, round(fraction * epochs)), epochs - 1) for fraction in fractions)
 
 
 @contextmanager
