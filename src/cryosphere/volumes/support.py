@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,12 +100,17 @@ class Equations:
 
 
 def find_support(
-    maps: Sequence[SeenMap], bonded: NDArray[np.int64], resolutions: Sequence[float], independent: float
+    maps: Sequence[SeenMap],
+    bonded: NDArray[np.int64],
+    resolutions: Sequence[float],
+    independent: float,
+    done: Callable[[], None] = lambda: None,
 ) -> tuple[Support, list[Support]]:
     """Support of the residues in several states together, and in each alone.
 
     maps: of the states, each with the residues where they are in it. bonded (P, 2): neighbours in a chain.
-    resolutions: Å, of the maps. independent: as how many separate sets of images the states count.
+    resolutions: Å, of the maps. independent: as how many separate sets of images the states count. done: called after
+        each state.
 
     Gains are found with the amplitudes known so far, and these with the gains, in turn. What a structure's errors
     leave is shared by the states; only noise averages away when they are taken together.
@@ -119,6 +124,7 @@ def find_support(
             own, precision = Equations.of(seen, resolution).solve(bonded, own)
             own, scale = _scaled(own)
         each.append(_with_scatter(own, _errors(precision, seen.residues.places) / scale))
+        done()
     together = Equations.mean([
         Equations.of(seen, resolution, independent) for seen, resolution in zip(maps, resolutions, strict=True)
     ])  # fmt: skip

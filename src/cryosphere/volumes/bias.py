@@ -1,0 +1,59 @@
+"""What of a run's model is in the density of its conformations: compared, and written as tables, maps and a page."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cryosphere.analysis.run import Run
+from cryosphere.errors import InputError
+from cryosphere.files import replacing, write_text
+from cryosphere.maps.files import write_map
+from cryosphere.volumes.bias_page import bias_page
+from cryosphere.volumes.bias_wording import conclusion
+from cryosphere.volumes.findings import Conformations, Findings, compare_with_density
+from cryosphere.volumes.state import StateVolume
+
+log = logging.getLogger(__name__)
+
+PAGE, TABLE, SEGMENTS = "bias.html", "support.csv", "support_segments.csv"
+
+
+def write_bias_page(run: Run, states: list[StateVolume], folder: Path, method: str) -> None:
+    """Write bias.html, its pictures, support.csv, support_segments.csv and difference_000.mrc … into a folder.
+
+    states: density at some latents of the run, with half-maps; method: how it was made, in words.
+
+    Raises:
+        InputError: for no states, or states on different grids.
+    """
+    found = assess(run, states, method)
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, seen in enumerate(found.maps):
+        write_map(folder / f"difference_{index:03d}.mrc", seen.shown().difference, seen.shells.grid.pixel_size)
+    for name, table in ((TABLE, found.residue_table()), (SEGMENTS, found.segment_table())):
+        write_text(folder / name, table.to_csv(index=False))
+    html, pictures = bias_page(found, run.path.resolve())
+    for picture in pictures:
+        with replacing(folder / picture.name) as temporary:
+            temporary.write_bytes(picture.png)
+    write_text(folder / PAGE, html)
+    log.info("%s: %s", folder / PAGE, conclusion(found))
+
+
+def assess(run: Run, states: Sequence[StateVolume], method: str = "") -> Findings:
+    """How much of each residue and segment of the run's model is in the density of some of its conformations.
+
+    Raises:
+        InputError: for no states, or states on different grids.
+    """
+    if not states:
+        raise InputError("there is no density to compare the model with: give at least one state")
+    if len({state.grid for state in states}) > 1:
+        raise InputError("the states' maps differ in box or voxel size; make them anew with the same settings")
+    places = np.asarray(run.coordinates(z=np.stack([state.z for state in states])), dtype=np.float64)
+    conformations = Conformations(run.segmentation, places, float(run.model.config.beads.sigma))
+    return compare_with_density(conformations, states, float(len(run)), method, run.progress)

@@ -1,0 +1,152 @@
+"""Pictures of a model against its density: along the chains, and conformation by conformation."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from cryosphere.presentation.style import new_figure, segment_colours, styled
+from cryosphere.volumes.findings import Findings, correlation_along
+
+Float = NDArray[np.float64]
+
+MOST_CHAINS = 12
+_LINE, _EACH, _MARK = "#0072B2", "#9aa5b1", "#E69F00"
+_ABSENT, _WEAK = "#D55E00", "#8a8f98"
+_STRIP = 0.075  # of a panel's height: the segments below the lines
+_NOISE = 6.0  # standard deviations at the ends of the difference's colours
+
+
+def support_figure(found: Findings) -> Figure:
+    """Support of each residue with its error, all states together and each alone, chain by chain."""
+    bonded = found.beads.bonded
+    each = np.stack([one.along(bonded).amplitude for one in found.each])
+    along = found.along
+    return _along_chains(found, along.amplitude, each, ("support", 2 * along.error, (-0.3, 1.5)))
+
+
+def correlation_figure(found: Findings) -> Figure:
+    """Local correlation of maps and structures around each residue, chain by chain."""
+    each = correlation_along(found)
+    low = float(np.floor(10 * min(0.5, each.min())) / 10)
+    return _along_chains(found, each.mean(axis=0), each, ("correlation", None, (low, 1.02)))
+
+
+def _along_chains(
+    found: Findings, values: Float, each: Float, style: tuple[str, Float | None, tuple[float, float]]
+) -> Figure:
+    label, error, limits = style
+    chains = _chains(found, values)
+    with styled():
+        figure = new_figure(10.65, 0.5 + 2.0 * len(chains))
+        for axes, (name, rows) in zip(figure.subplots(len(chains), 1, squeeze=False)[:, 0], chains, strict=True):
+            number = found.beads.number[rows]
+            for verdict, colour in (("absent", _ABSENT), ("weak", _WEAK)):
+                for row in rows[found.verdicts[rows] == verdict]:
+                    at = found.beads.number[row]
+                    axes.axvspan(at - 0.5, at + 0.5, color=colour, alpha=0.18, linewidth=0)
+            gaps = np.where(np.diff(number, prepend=number[0]) > 1, np.nan, 0.0)
+            axes.plot(number, (each[:, rows] + gaps).T, color=_EACH, linewidth=0.6)
+            if error is not None:
+                band = values[rows] - error[rows], values[rows] + error[rows]
+                axes.fill_between(number, *band, color=_LINE, alpha=0.25, linewidth=0)
+                axes.axhline(0.5, color="#444444", linewidth=0.8, linestyle=":")
+            axes.plot(number, values[rows] + gaps, color=_LINE, linewidth=1.6)
+            _strip(axes, found, rows, limits)
+            axes.set_title(f"chain {name}" if name.strip() else "chain without a name", fontsize=9, pad=3)
+            axes.set_ylabel(label)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=14))
+        axes.set_xlabel("residue number in the input model")
+        return figure
+
+
+def _chains(found: Findings, values: Float) -> list[tuple[str, NDArray[np.int64]]]:
+    """Name and residues of each chain in the order of the model; of many, those with the lowest values."""
+    chain = np.asarray(found.beads.chain)
+    names, first = np.unique(chain, return_index=True)
+    names = names[np.argsort(first)]
+    if len(names) > MOST_CHAINS:
+        lowest = [values[chain == name].min() for name in names]
+        names = names[np.sort(np.argsort(lowest, kind="stable")[:MOST_CHAINS])]
+    return [(str(name), np.flatnonzero(chain == name).astype(np.int64)) for name in names]
+
+
+def _strip(axes: Axes, found: Findings, rows: NDArray[np.int64], limits: tuple[float, float]) -> None:
+    """The segments of a chain's residues in a strip at the foot of its panel."""
+    colours = segment_colours(found.segmentation.residues)
+    number = found.beads.number[rows]
+    first, last = int(number.min()), int(number.max())
+    strip = np.ones((1, last - first + 1, 3))
+    strip[0, number - first] = colours[found.segmentation.assignment[rows]]
+    low, high = limits
+    foot = low - _STRIP * (high - low)
+    axes.imshow(strip, extent=(first - 0.5, last + 0.5, foot, low), aspect="auto", interpolation="nearest")
+    axes.set_xlim(first - 0.5, last + 0.5)
+    axes.set_ylim(foot, high)
+
+
+def state_figure(found: Findings, index: int) -> Figure:
+    """Structure, map and their difference in sections and sums along z, y and x, with axes in Å."""
+    seen = found.maps[index]
+    shown, grid = seen.shown(), seen.shells.grid
+    places, absent = seen.residues.places, found.rows("absent")
+    centre = (places[absent] if len(absent) else places).mean(axis=0)
+    middle = np.clip(np.round(centre[::-1] / grid.pixel_size).astype(int) + grid.box // 2, 0, grid.box - 1)
+    half = 0.5 * grid.pixel_size
+    ends = (np.arange(grid.box)[[0, -1]] - grid.box // 2) * grid.pixel_size
+    extent = (ends[0] - half, ends[1] + half, ends[0] - half, ends[1] + half)
+    rows = (("structure", shown.structure), ("map", shown.seen), ("difference", shown.difference))
+    with styled():
+        figure = new_figure(10.65, 5.8)
+        panels = figure.subplots(3, 6)
+        for (name, volume), line in zip(rows, panels, strict=True):
+            for axis in range(3):
+                views = volume.take(int(middle[axis]), axis=axis), volume.sum(axis=axis)
+                scales = [_scale(rows, axis, int(middle[axis]), name, kind) for kind in ("section", "sum")]
+                for axes, view, (low, high), kind in zip(line[axis::3], views, scales, ("section", "sum"), strict=True):
+                    colours = "RdBu_r" if name == "difference" else "gray"
+                    axes.imshow(view, extent=extent, origin="lower", cmap=colours, vmin=low, vmax=high)
+                    _dress(axes, places[absent], (axis, kind, name))
+        _zoom(panels.ravel(), places, extent)
+        for name, axes in zip(("structure", "map", "map - structure"), panels[:, 0], strict=True):
+            axes.set_ylabel(f"{name}\n{axes.get_ylabel()}")
+        return figure
+
+
+def _scale(
+    rows: tuple[tuple[str, NDArray[np.float32]], ...], axis: int, middle: int, name: str, kind: str
+) -> tuple[float, float]:
+    """The grey values of black and white: the same for structure and map; of the difference, so many deviations."""
+    volumes = dict(rows)
+    if name == "difference":
+        largest = _NOISE if kind == "section" else max(float(np.abs(volumes[name].sum(axis=axis)).max()), 1e-12)
+        return -largest, largest
+    views = [v.take(middle, axis=axis) if kind == "section" else v.sum(axis=axis) for k, v in rows if k != "difference"]
+    return 0.0, max(*(float(view.max()) for view in views), 1e-12)
+
+
+def _dress(axes: Axes, absent: Float, what: tuple[int, str, str]) -> None:
+    """Axes in Å, and the absent residues where sums show them."""
+    axis, kind, name = what
+    across, up = ((0, 1), (0, 2), (1, 2))[axis]
+    if kind == "sum" and name != "difference" and len(absent):
+        axes.plot(absent[:, across], absent[:, up], ".", color=_MARK, markersize=2.2)
+    if name == "structure":
+        axes.set_title(f"{kind} along {'zyx'[axis]}", fontsize=8.5)
+    if name == "difference":
+        axes.set_xlabel(f"{'xyz'[across]} (Å)", fontsize=8)
+    axes.set_ylabel(f"{'xyz'[up]} (Å)", fontsize=8, labelpad=1)
+    axes.tick_params(labelsize=6.5)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+
+
+def _zoom(panels: NDArray[np.object_], places: Float, extent: tuple[float, float, float, float]) -> None:
+    """Show what the structure takes up, and 15 Å around it."""
+    reach = min(float(np.abs(places).max()) + 15.0, -extent[0], extent[1])
+    for axes in panels:
+        axes.set_xlim(-reach, reach)
+        axes.set_ylim(-reach, reach)
