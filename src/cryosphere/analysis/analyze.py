@@ -216,6 +216,7 @@ def _find(run: Run, components: PrincipalComponents, traversals: list[Traversal]
         base_correlation=run.facts.base_correlation if run.facts else None,
         notes=tuple(run.facts.notes) if run.facts else (),
         bonds=bond_lengths(run.model, traversals),
+        moving_parts=run.moving_parts,
     )
 
 

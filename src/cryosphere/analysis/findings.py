@@ -21,6 +21,7 @@ from cryosphere.imaging.ctf import CtfParameters
 from cryosphere.imaging.formation import particle_images
 from cryosphere.imaging.grid import ImageGrid
 from cryosphere.training.build import finest_compared
+from cryosphere.training.moving_parts import MovingParts
 
 if TYPE_CHECKING:
     from cryosphere.training.trained import TrainedModel
@@ -73,6 +74,7 @@ class Findings:
     base_correlation: float | None  # of the images with the undeformed model, as training measures it
     bonds: BondLengths | None = None  # None: no protein chain
     notes: tuple[str, ...] = ()  # what was chosen before training, and why
+    moving_parts: MovingParts | None = None  # where the number of segments was left to the images: the bodies
 
     @property
     def moving(self) -> list[int]:

@@ -16,6 +16,7 @@ from cryosphere.analysis.run import ONE_BODY
 from cryosphere.analysis.segments import FIXED, ResidueRange
 from cryosphere.presentation.page import Head, Picture, counted, facts, figure, page, words
 from cryosphere.structures.ranges import residue_ranges
+from cryosphere.training.moving_parts import MovingParts
 
 _MOST_SENTENCES = 6
 _MOST_RANGES = 8
@@ -63,11 +64,17 @@ def _facts(findings: Findings) -> str:
     shown = (
         (f"{findings.images:,}", "images"),
         (f"{len(findings.segmentation.assignment):,}", "residues"),
+        *_parts_fact(findings),
         (f"{used} of {count}", "segments used"),
         (f"{largest:.1f} Å", "largest movement of a segment along PC1 (RMS of its residues)"),
         (held_out, f"mean correlation with {compared}"),
     )
     return facts(shown)
+
+
+def _parts_fact(findings: Findings) -> tuple[tuple[str, str], ...]:
+    found = findings.moving_parts
+    return () if found is None else ((str(len(found.parts)), f"moving part{'s' if len(found.parts) > 1 else ''}"),)
 
 
 def _summary(findings: Findings) -> str:
@@ -136,6 +143,8 @@ def _reference(findings: Findings) -> str:
 def _bodies_sentence(findings: Findings) -> str:
     """Which segments belong together: there are usually more of them than moving parts."""
     segmentation, bodies = findings.segmentation, findings.bodies
+    if findings.moving_parts is not None:
+        return _moving_parts_sentence(findings, findings.moving_parts)
     if len(bodies) == len(segmentation.used) + findings.reference.fixed:
         return ""
     words = []
@@ -151,6 +160,29 @@ def _bodies_sentence(findings: Findings) -> str:
         f"ends of every traversal can be taken as one. That leaves {len(bodies)} parts that move against each other: "
         f"{'; '.join(words)}."
     )
+
+
+def _moving_parts_sentence(findings: Findings, found: MovingParts) -> str:
+    """What the images say of how many parts move, where the number of segments was left to them."""
+    of = f"(of {counted(found.segments, 'segment')})"
+    if len(found.parts) == 1:
+        return f"<b>1 moving part</b> {of}: {found.images:,} images do not tell the molecule from one rigid body."
+    segmentation, described = findings.segmentation, []
+    for part in found.parts:
+        inside = np.isin(segmentation.assignment, part)
+        ranges = residue_ranges(segmentation.beads, inside.astype(np.int64)).get(1, ())
+        names = " + ".join(segmentation.names[s] for s in part)
+        described.append(f"<b>{names}</b> ({_ranges(ranges)}; {counted(int(inside.sum()), 'residue')})")
+    fewer = next(merge for merge in found.merges if merge.parts < len(found.parts))
+    return (
+        f"<b>{len(found.parts)} moving parts</b> {of}: {'; '.join(described)}. As one rigid body the molecule would "
+        f"explain each of {found.images:,} images by {found.gain:.3g} ± {found.error:.2g} nats less; these parts keep "
+        f"{_percent(found.kept)} of that, one part fewer {_percent(fewer.kept)}."
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * min(max(share, 0.0), 1.0):.0f} %"
 
 
 def _fit_sentence(findings: Findings) -> str:

@@ -18,6 +18,7 @@ from cryosphere.analysis.segments import Segmentation
 from cryosphere.analysis.traversal import traverse
 from cryosphere.errors import InputError
 from cryosphere.progress import SILENT, Progress
+from cryosphere.training.moving_parts import MovingParts
 from cryosphere.training.run_directory import RunDirectory, RunFacts
 
 if TYPE_CHECKING:
@@ -109,8 +110,20 @@ class Run:
         return principal_components(self.latents)
 
     @cached_property
+    def moving_parts(self) -> MovingParts | None:
+        """The parts that the images tell apart; None where the number of segments was given (or images are few)."""
+        path = self.directory.moving_parts
+        return MovingParts.load(path) if path.is_file() else None
+
+    @cached_property
     def bodies(self) -> tuple[tuple[int, ...], ...]:
-        """Segments (from 0) that move as one, to within half a pixel RMS, along all traversals; largest body first."""
+        """Segments (from 0) that move as one; largest body first.
+
+        Where the number of segments was left to the images, the parts that the images told apart at the end of
+        training; else what moves as one to within half a pixel RMS along all traversals.
+        """
+        if self.moving_parts is not None:
+            return self.moving_parts.parts
         followed = range(self.components.followed)
         ends = np.stack([traverse(self.latents, self.components, k).latents[[0, -1]] for k in followed])
         tolerance = ONE_BODY * self.model.image_grid.pixel_size

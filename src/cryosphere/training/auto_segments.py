@@ -138,7 +138,8 @@ def find_moving_parts(
     with evaluating(model):
         scene = Scene(model, loader, rows, batch_size)
         mass = scene.membership.sum(0)
-        segments = (mass > 0.5).nonzero()[:, 0].tolist()
+        inside = scene.membership.sum(1) > 0.5
+        segments = scene.membership.argmax(1)[inside].unique().tolist()
         steps = _down_to_one(scene, segments)
     nats = [correlations / float(model.correlation_per_nat()) for _, correlations in steps]
     nats.insert(0, scene.unjoined / float(model.correlation_per_nat()))

@@ -34,6 +34,7 @@ IMAGES = 1000  # looked at, at most
 COMPARED = 200  # latents at which motions are compared
 THEIRS = 0.95  # of a residue's membership that lies with the two segments looked at
 FEWEST = 50  # images; with fewer nothing is joined
+FEWEST_POINTS = 3  # that tell a rigid motion
 COORDINATES = 2**27  # of the structures held for that, at most: half a gigabyte
 
 
@@ -106,6 +107,8 @@ class Scene:
         """
         rows = (self.membership[:, [gone, kept]].sum(1) > THEIRS).nonzero()[:, 0]
         wanted = self.structures[some][:, rows]
+        if len(rows) < FEWEST_POINTS:
+            return rows, wanted, 0.0
         start = self.model.positions[rows].expand_as(wanted)
         turn, shift = roma.rigid_points_registration(start, wanted)
         placed = start @ turn.mT + shift[:, None]
