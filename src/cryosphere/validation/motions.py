@@ -113,7 +113,7 @@ def common_motions(first: Side, second: Side, table: ParticleTable, seed: int) -
     left, right = left @ whiten[0], right @ whiten[1]
     turns, correlations, turns_back = np.linalg.svd(left.T @ right / len(left), full_matrices=False)
     generator = np.random.default_rng([seed, 0xCCA])
-    group, null, images = groups(table, SHUFFLED), np.empty(SHUFFLES), len(table)
+    group, null, images = groups(table, SHUFFLED), np.empty(SHUFFLES), len(ours[0])
     for number in range(SHUFFLES):
         order = shuffled(group, generator)
         exchanged = right[np.concatenate([order, order + images])]

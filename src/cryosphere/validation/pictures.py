@@ -16,9 +16,9 @@ _MOST_POINTS = 3000
 
 
 def pictures(found: Validation) -> list[Picture]:
-    """All of them, in the order of the page."""
-    shown = [_correlations(found), _gains(found), _along_chain(found)]
-    return [shown[0], _places(found), *shown[1:]] if found.places.first.shape[1] else [shown[1]]
+    """All of them, in the order of the page; the first two only where both models have a motion."""
+    always = [_gains(found), _along_chain(found)]
+    return [_correlations(found), _places(found), *always] if found.places.first.shape[1] else always
 
 
 def _correlations(found: Validation) -> Picture:
@@ -122,7 +122,8 @@ def _along_chain(found: Validation) -> Picture:
             colour = (TRAIN, VALIDATION, "#009E73", "#CC79A7")[k % 4]
             panels[1].plot(residues, one, color=colour, linewidth=1.2, label=f"motion {k + 1}")
         panels[1].set(ylabel="displacement\n(Å RMS)", xlabel="residue, along the model", xlim=(1, len(residues)))
-        panels[1].legend(fontsize=8, ncols=4)
+        if len(found.moves):
+            panels[1].legend(fontsize=8, ncols=4)
         for axes in panels:
             for end in ends[:_MOST_BREAKS]:
                 axes.axvline(end, color="#bbbbbb", linewidth=0.6)

@@ -1,0 +1,150 @@
+"""`cryosphere validate`: a verdict for each motion, a page, halves that are gone on with, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cryosphere.particles.read import read_particles
+from cryosphere.particles.star import write_star
+from cryosphere.simulation.config import ImageSettings, SimulationConfig
+from cryosphere.simulation.protein import two_domain_protein
+from cryosphere.simulation.simulate import simulate
+from cryosphere.structures.model import read_model
+from cryosphere.structures.write import write_model
+from cryosphere.training.configure import configure
+from cryosphere.training.train import train
+
+from .conftest import Place, Shell
+
+SMALL = ("encoder.hidden=[32]", "encoder.latent_dim=2", "encoder.grid=8", "decoder.hidden=[16]", "particles.check=off")
+IMAGES = 240
+
+
+@pytest.fixture(scope="module")
+def validated(tmp_path_factory) -> Path:
+    """A project with a run of two epochs and its validation in `v`; only to be copied."""
+    folder = tmp_path_factory.mktemp("validated") / "project"
+    folder.mkdir()
+    protein = two_domain_protein(0, (60, 40))
+    write_model(folder / "protein.cif", protein.model)
+    images = ImageSettings(count=IMAGES, box=32, pixel_size=5.0, snr=1.0, shift=0.0)
+    simulate(
+        SimulationConfig(model=folder / "protein.cif", motion=protein.opening(60.0, 50), images=images), folder / "data"
+    )
+    particles, model = folder / "data" / "particles.star", folder / "data" / "model.cif"
+    train(configure(particles=particles, model=model, epochs=2, segments=2, overrides=SMALL), folder / "run")
+    from cryosphere.cli.main import run
+
+    assert run(["-q", "validate", str(folder / "run"), "--outdir", str(folder / "v"), "--epochs", "1"]) == 0
+    return folder
+
+
+@pytest.fixture
+def finished(validated, capsys):
+    """The project itself, at its own place, restored from a copy afterwards."""
+    kept = validated.with_name("kept")
+    shutil.copytree(validated, kept)
+    yield Place(validated, Shell(capsys, validated.parent))
+    shutil.rmtree(validated)
+    kept.rename(validated)
+
+
+def again(place: Place, *options: object, outdir: str = "v", epochs: int = 1):
+    return place.cryosphere("-q", "validate", place / "run", "--outdir", place / outdir, "--epochs", epochs, *options)
+
+
+def test_the_verdict_names_every_motion_with_figures_and_reasons(validated):
+    found = json.loads((validated / "v" / "verdict.json").read_text())
+    assert found["motions"]
+    for motion in found["motions"]:
+        assert motion["verdict"] in ("reproduced", "weak", "not supported")
+        assert motion["name"].startswith("motion ")
+        assert motion["reasons"]
+        assert -1 <= motion["correlation"] <= 1
+        assert 0 < motion["p_value"] <= 1
+    assert found["sets"]["images"] == IMAGES
+    assert found["sets"]["compared"] + sum(found["sets"]["trained_on"]) == IMAGES
+    assert "drawn with seed 0" in found["sets"]["how"]
+
+
+def test_the_table_has_a_row_for_each_residue(validated):
+    table = pd.read_csv(validated / "v" / "validation.csv")
+    assert len(table) == 100
+    assert table["correlation_split_data"].between(-1, 1).all()
+
+
+def test_the_page_needs_nothing_else_and_says_the_verdict(validated):
+    page = (validated / "v" / "validation.html").read_text()
+    conclusion = json.loads((validated / "v" / "verdict.json").read_text())["conclusion"]
+    assert conclusion.split(":")[0] in page
+    assert "src='data:image/png" in page
+    assert "http" not in page.split("</style>")[1]
+    assert not list((validated / "v").glob(".*"))
+
+
+def test_the_halves_share_no_image_with_each_other_or_with_those_compared(validated):
+    halves = [read_particles(validated / "v" / f"half{n}" / "particles.star").image_index for n in (1, 2)]
+    assert not np.intersect1d(*halves).size
+    assert sum(map(len, halves)) < IMAGES
+
+
+def test_the_same_command_again_trains_nothing_and_says_the_same(finished):
+    verdict, weights = finished / "v" / "verdict.json", sorted((finished / "v").glob("half*/checkpoints/*"))
+    before, times = verdict.read_text(), [path.stat().st_mtime_ns for path in weights]
+    verdict.unlink()
+    again(finished).succeeds()
+    assert verdict.read_text() == before
+    assert [path.stat().st_mtime_ns for path in weights] == times
+
+
+def test_halves_of_another_seed_are_not_gone_on_with(finished):
+    before = (finished / "v" / "verdict.json").read_text()
+    again(finished, "--seed", 1).refuses("half1.star", "other images", "--outdir")
+    assert (finished / "v" / "verdict.json").read_text() == before
+
+
+def test_halves_of_other_epochs_are_not_gone_on_with(finished):
+    again(finished, epochs=3).refuses("training.epochs", "half1")
+
+
+def test_a_half_that_was_trained_with_a_model_of_other_residues_is_refused(finished):
+    path = finished / "v" / "half1" / "model.cif"
+    whole = read_model(path)
+    structure = whole.structure.clone()
+    del structure[0][0][0]
+    structure.make_mmcif_document().write_file(str(path))
+    assert len(read_model(path).beads) == len(whole.beads) - 1
+    again(finished).refuses("half1", "other residues", "99", "100")
+
+
+def test_images_that_have_gone_are_told_of_before_anything_is_trained(finished):
+    (finished / "data" / "particles.mrcs").unlink()
+    for cached in finished.folder.glob("**/spectra-*.npy"):
+        cached.unlink()
+    again(finished, outdir="new").refuses("particles.mrcs")
+
+
+def test_half_sets_of_very_different_size_are_refused(finished):
+    particles = finished / "run" / "particles.star"
+    table = read_particles(particles)
+    table.half_set[:] = np.where(np.arange(IMAGES) < 40, 2, 1)
+    write_star(particles, table)
+    again(finished, outdir="new").refuses("200 images into half 1 and 40 into half 2")
+
+
+def test_what_is_no_run_is_refused(finished):
+    finished.cryosphere("validate", finished / "data", "--outdir", finished / "new").refuses("not a run")
+
+
+def test_no_epoch_at_all_is_refused(finished):
+    again(finished, outdir="new", epochs=0).refuses("--epochs is 0")
+
+
+def test_a_file_is_no_folder(finished):
+    again(finished, outdir="protein.cif").refuses("protein.cif is a file")
