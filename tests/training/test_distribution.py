@@ -17,6 +17,7 @@ from cryosphere.errors import ConfigError, FailedElsewhereError, ProcessLostErro
 from cryosphere.launch import is_first_of_job
 from cryosphere.training.run_directory import RunDirectory
 from cryosphere.training.run_lock import training_alone
+from cryosphere.training.moving_parts import MovingParts
 from cryosphere.training.step import Stepper
 from cryosphere.training.train import train
 from cryosphere.training.trained import TrainedModel
@@ -24,6 +25,7 @@ from cryosphere.training.trainer import Trainer
 
 from .conftest import read_metrics
 
+WHOLE = ("whole", "free", "restrained", "occupied")  # runs that end
 SCRIPT = Path(__file__).with_name("several_processes.py")
 TIMES = {"seconds", "epoch_seconds", "images_per_second"}
 
@@ -63,7 +65,9 @@ def changes() -> dict[str, list[str]]:
         "stopped": [*few, "training.average=0.9", "loss.kl_latent=0.01"],
         "free": ["encoder.kind=free", "training.batch_size=32"],
         "full": ["encoder.kind=free", "training.batch_size=96"],
+        "auto": [*few, "segmentation.count=auto", "loss.kl_latent=0.01"],
         "restrained": [*few, "encoder.kind=mlp", "loss.clash=1", "loss.clash_distance=8", "loss.elastic=1"],
+        "occupied": [*few, "encoder.kind=mlp", "occupancy.kind=latent", "occupancy.absence=100"],
     }
 
 
@@ -72,7 +76,7 @@ def configs(changes, hinge_data):
     from .conftest import SMALL, configure
 
     options = {"segments": 3, "device": "cpu", "particles": [hinge_data.particles], "model": hinge_data.model}
-    epochs = {"whole": 5, "stopped": 5, "free": 1, "full": 1, "restrained": 1}
+    epochs = {"whole": 5, "stopped": 5, "free": 1, "full": 1, "auto": 5, "restrained": 1, "occupied": 1}
     return {
         name: configure(overrides=[*SMALL, *overrides], epochs=epochs[name], **options)
         for name, overrides in changes.items()
@@ -114,7 +118,7 @@ def single(configs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "_step", keeping)
         patch.setattr(Stepper, "find_gradient", keeping_gradient)
-        for name in ("whole", "free", "restrained"):
+        for name in WHOLE:
             assert train(configs[name], folder / name) == "finished"
     return folder
 
@@ -211,7 +215,7 @@ def test_what_fails_on_one_process_fails_on_all_and_is_told_by_one(pair: Path) -
     assert (first["fails ahead"], second["fails ahead"]) == ("OSError: the first cannot", elsewhere)
 
 
-@pytest.mark.parametrize("name", ["whole", "free", "restrained"])
+@pytest.mark.parametrize("name", WHOLE)
 def test_after_a_step_all_processes_hold_the_parameters_of_a_single_one(name: str, pair: Path, single: Path) -> None:
     first, second = (np.load(pair / f"step1-{name}-{rank}.npz") for rank in (0, 1))
     alone = np.load(single / f"step1-{name}.npz")
@@ -221,7 +225,7 @@ def test_after_a_step_all_processes_hold_the_parameters_of_a_single_one(name: st
         assert np.abs(first[parameter] - alone[parameter]).max() < 1e-6, parameter
 
 
-@pytest.mark.parametrize("name", ["whole", "free", "restrained"])
+@pytest.mark.parametrize("name", WHOLE)
 def test_the_gradient_of_all_processes_is_that_of_a_single_one(name: str, pair: Path, single: Path) -> None:
     """Before it is clipped; Adam's first step would be the same with a gradient twice as large.
 
@@ -242,7 +246,7 @@ def test_a_checkpoint_that_the_disk_has_no_room_for_ends_all_processes(pair: Pat
     assert found[1].startswith("FailedElsewhereError")
 
 
-@pytest.mark.parametrize("name", ["whole", "free", "restrained"])
+@pytest.mark.parametrize("name", WHOLE)
 def test_whole_runs_are_those_of_a_single_process(name: str, pair: Path, single: Path) -> None:
     """Through joined segments, averaged weights and a last batch of one image."""
     rows = read_metrics(pair / "two" / name)
@@ -250,6 +254,15 @@ def test_whole_runs_are_those_of_a_single_process(name: str, pair: Path, single:
     assert int(rows[0]["images_seen"]) == (96 if name == "free" else 38)
     if name == "whole":
         assert int(rows[-1]["segments"]) < int(rows[0]["segments"])  # or joining was not asked
+
+
+def test_the_number_of_segments_is_that_of_a_single_process(pair: Path, single: Path) -> None:
+    rows = read_metrics(pair / "two" / "auto")
+    close(rows, read_metrics(single / "auto"))
+    assert int(rows[-1]["segments"]) < int(rows[0]["segments"])
+    found, expected = (MovingParts.load(f / "auto" / "moving_parts.json") for f in (pair / "two", single))
+    assert found.parts == expected.parts
+    assert found.gain == pytest.approx(expected.gain, rel=2e-3, abs=2e-3)
 
 
 def test_latents_are_in_order_whoever_encodes_them(pair: Path) -> None:

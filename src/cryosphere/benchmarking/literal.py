@@ -38,9 +38,11 @@ class LiteralModel(HeterogeneityModel):
         model.deform = deform_reference
         return model.to(device).train()
 
-    def explain(self, positions: Tensor, batch: Batch, keep: Tensor | None = None) -> Tensor:
+    def explain(
+        self, positions: Tensor, batch: Batch, keep: Tensor | None = None, occupancies: Tensor | None = None
+    ) -> Tensor:
         """Correlation of the images that these structures would give with the observed ones, (n,), all traced."""
-        return self.correlate(self.generative(positions, batch), batch, keep)
+        return self.correlate(self.generative(positions, batch, occupancies), batch, keep)
 
 
 def literal_images(images: int, residues: int, box: int) -> int:

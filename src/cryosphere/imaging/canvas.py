@@ -60,12 +60,15 @@ class Canvas:
         spectra: Complex[Tensor, "n side half"],
         pixels: Float[Tensor, "n beads 2"],
         amplitudes: Float[Tensor, "n beads"],
-    ) -> Float[Tensor, "n beads 2"]:
-        """The adjoint: from spectra whose inverse transform is a gradient by the grids to that by the beads' pixels."""
+    ) -> tuple[Float[Tensor, "n beads 2"], Float[Tensor, "n beads"]]:
+        """The adjoint: from spectra whose inverse transform is a gradient by the grids to those by the beads.
+
+        That is, by their pixels and by their amplitudes.
+        """
         from cryosphere.imaging.spreading_compiled import read
 
         rows = torch.fft.ifft(spectra, dim=-2, norm="ortho")
         grids = torch.fft.irfft(rows, n=self.box, norm="ortho").contiguous()
         to_pixels, to_amplitudes = torch.zeros_like(pixels), torch.zeros_like(amplitudes)
         read(pixels.numpy(), amplitudes.numpy(), grids.numpy(), to_pixels.numpy(), to_amplitudes.numpy())
-        return to_pixels
+        return to_pixels, to_amplitudes

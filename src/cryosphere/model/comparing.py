@@ -21,12 +21,15 @@ PIECE = 2**14  # beads at once, and
 FEWEST = 8  # images: see benchmarks/kernels.py
 
 Compared = tuple[Tensor, Tensor | None]
-"""One number for each structure, (m,), and, where asked for, its gradient by that structure, (m, beads, 3)."""
+"""One number for each structure, (m,), and, where asked for, its gradient by that structure, of the same shape."""
 
 
 @runtime_checkable
 class Compare(Protocol):
-    """Compares the structures (m, beads, 3) of a slice of the batch with their images."""
+    """Compares the structures of a slice of the batch with their images.
+
+    A structure is (beads, 3), positions in Å, or (beads, 4), the last of which is each bead's amplitude.
+    """
 
     def __call__(self, structures: Tensor, piece: slice, /, *, with_gradient: bool) -> Compared: ...
 
@@ -34,7 +37,7 @@ class Compare(Protocol):
 def in_pieces(compare: Compare, positions: Tensor) -> Tensor:
     """What `compare` finds for all structures, (n,), computed in pieces on all of PyTorch's threads.
 
-    Differentiable in `positions` (n, beads, 3), once.
+    Differentiable in the structures `positions`, (n, beads, 3) or with amplitudes (n, beads, 4), once.
     """
     if not len(positions):
         return positions.new_zeros(0)

@@ -35,9 +35,15 @@ class Projected:
 
 
 def project(
-    positions: Float[Tensor, "n beads 3"], amplitudes: Float[Tensor, " beads"], batch: Batch, projector: SpreadProjector
+    positions: Float[Tensor, "n beads columns"],
+    amplitudes: Float[Tensor, " beads"],
+    batch: Batch,
+    projector: SpreadProjector,
 ) -> Projected:
-    """Structures seen as the batch's particles, laid on pixels and, unless one comes near the border, transformed."""
+    """Structures seen as the batch's particles, laid on pixels and, unless one comes near the border, transformed.
+
+    A fourth column beside the positions holds amplitudes that take the place of `amplitudes`.
+    """
     plain = projector.plain
     pixels = positions.new_empty(*positions.shape[:2], 2)
     rotations = batch.rotations.contiguous().numpy()
@@ -45,7 +51,8 @@ def project(
     passes.see(positions.contiguous().numpy(), rotations, scale, plain.centre, pixels.numpy())
     inside = np.empty(len(pixels), dtype=np.bool_)
     passes.stay_between(pixels.numpy(), *plain.bounds, inside)
-    each = amplitudes.expand(pixels.shape[:2]).contiguous()
+    own = positions[..., 3] if positions.shape[2] == 4 else amplitudes.expand(pixels.shape[:2])
+    each = own.contiguous()
     return Projected(pixels, each, inside, plain.transform(pixels, each) if inside.all() else None)
 
 
@@ -70,12 +77,16 @@ class CompiledCorrelation:
         columns = np.arange(1, weights.shape[1] + 1)
         self._ends = np.where(self.weights != 0, columns, 0).max(axis=1)  # of each row: what follows weighs nothing
 
-    def __call__(self, positions: Float[Tensor, "n beads 3"], batch: Batch, *, with_gradient: bool) -> Compared:
-        """Correlations and, if asked for, their gradients by the positions, each by those of its own image."""
+    def __call__(self, positions: Float[Tensor, "n beads columns"], batch: Batch, *, with_gradient: bool) -> Compared:
+        """Correlations and, if asked for, their gradients by the structures, each by that of its own image.
+
+        Structures are positions, or positions and amplitudes; see `cryosphere.model.comparing.Compare`.
+        """
         projected = project(positions, self.amplitudes, batch, self.projector)
         if projected.spectra is None:
             return self._in_two(projected.inside, positions, batch, with_gradient=with_gradient)
-        return self._compare(projected, projected.spectra, batch, with_gradient=with_gradient)
+        gradient = torch.empty_like(positions, memory_format=torch.contiguous_format) if with_gradient else None
+        return self._compare(projected, projected.spectra, batch, gradient), gradient
 
     def _in_two(self, inside: NDArray[np.bool_], positions: Tensor, batch: Batch, *, with_gradient: bool) -> Compared:
         """Images away from the border, and the others."""
@@ -90,21 +101,23 @@ class CompiledCorrelation:
                     gradient[rows] = slopes
         return values, gradient
 
-    def _compare(self, projected: Projected, spectra: Tensor, batch: Batch, *, with_gradient: bool) -> Compared:
+    def _compare(self, projected: Projected, spectra: Tensor, batch: Batch, gradient: Tensor | None) -> Tensor:
+        """Correlations; their gradients by the structures are written into `gradient`, if there is one."""
         plain = self.projector.plain
         pixels = projected.pixels
         given, values = self._given(batch), pixels.new_empty(len(pixels), 3).numpy()
         pairs = torch.view_as_real(spectra).numpy()
         passes.correlate(pairs, given, values)
         found = torch.from_numpy(values[:, 0].copy())
-        if not with_gradient:
-            return found, None
+        if gradient is None:
+            return found
         passes.differentiate(pairs, given, values)
-        to_pixels = plain.transform_back(spectra, pixels, projected.amplitudes)
-        gradient = pixels.new_empty(*pixels.shape[:2], 3)
+        to_pixels, to_amplitudes = plain.transform_back(spectra, pixels, projected.amplitudes)
         rotations = batch.rotations.contiguous().numpy()
         passes.turn_back(to_pixels.numpy(), rotations, plain.pixels_per_angstrom, gradient.numpy())
-        return found, gradient
+        if gradient.shape[2] == 4:
+            gradient[..., 3] = to_amplitudes
+        return found
 
     def _given(self, batch: Batch) -> tuple[Any, ...]:
         """What the passes are told: transfer, observed images, weights of the frequencies, and where rows end."""

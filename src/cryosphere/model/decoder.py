@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cryosphere.geometry.motions import RigidMotions, rotation_vector_of_halfway
 from cryosphere.model.networks import perceptron
+from cryosphere.model.occupancy import Occupancy
 
 
 class Decoder(nn.Module):
@@ -18,7 +19,8 @@ class Decoder(nn.Module):
     Its last layer starts small, so that training begins at the base structure. Translations are in units of
     `translation_scale` Å and turns in units of `rotation_scale` (half an angle in radians), which sets how far one
     step of the optimiser moves a segment. Segments turn about their own centres, or about the box's (`pivot`): both can
-    express the same motions.
+    express the same motions. `occupancy`, where one is put there to be learned, says how much of each
+    residue there is.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Decoder(nn.Module):
         self.translation_scale = translation_scale
         self.rotation_scale = rotation_scale
         self.network = perceptron(latent_dim, hidden, 6 * segments, final_gain=0.1)
+        self.occupancy: Occupancy | None = None
 
     def forward(self, z: Float[Tensor, "n latent"]) -> RigidMotions:
         """Motions of all segments for each latent."""

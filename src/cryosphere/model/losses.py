@@ -29,10 +29,11 @@ class Losses(NamedTuple):
     elastic: Tensor  # Å²
     total: Tensor
     correlations: Tensor  # (n,), image by image
+    occupancy: Tensor  # nats for the whole data set
 
     def terms(self) -> dict[str, Tensor]:
         """The scalar terms by name, `total` last."""
-        names = ("correlation", "kl_latent", "kl_segments", "continuity", "clash", "elastic", "total")
+        names = ("correlation", "kl_latent", "kl_segments", "continuity", "clash", "elastic", "occupancy", "total")
         return {name: getattr(self, name) for name in names}
 
 

@@ -136,11 +136,35 @@ class HeterogeneityModel(nn.Module):
         motions = self.decoder(z)
         return self.deform(self.positions, membership, motions, self.pivots(membership)), motions
 
+    def occupancies(
+        self, z: Float[Tensor, "n latent"], membership: Float[Tensor, "beads segments"]
+    ) -> Float[Tensor, "#n beads"] | None:
+        """How much of each residue there is at latents, relative to what is there most; None where it is not learned.
+
+        A single row where it is the same for all images.
+        """
+        learned = self.decoder.occupancy
+        return None if learned is None else learned(z, membership)
+
+    def amplitudes_at(
+        self, z: Float[Tensor, "n latent"], membership: Float[Tensor, "beads segments"]
+    ) -> Float[Tensor, "#n beads"] | Float[Tensor, " beads"]:
+        """Electrons of every bead at latents: of those that are there."""
+        occupancies = self.occupancies(z, membership)
+        return self.amplitudes if occupancies is None else self.amplitudes * occupancies
+
     def generative(
-        self, positions: Float[Tensor, "beads 3"] | Float[Tensor, "#n beads 3"], batch: Batch
+        self,
+        positions: Float[Tensor, "beads 3"] | Float[Tensor, "#n beads 3"],
+        batch: Batch,
+        occupancies: Float[Tensor, "#n beads"] | None = None,
     ) -> Complex[Tensor, "n box half"]:
         """Spectra of the noiseless images that these structures would give under the batch's poses and CTFs."""
-        spectra = particle_spectra(positions, self.amplitudes, batch.rotations, self.projector)
+        amplitudes = self.amplitudes if occupancies is None else self.amplitudes * occupancies
+        return self._spectra(positions, amplitudes, batch)
+
+    def _spectra(self, positions: Tensor, amplitudes: Tensor, batch: Batch) -> Tensor:
+        spectra = particle_spectra(positions, amplitudes, batch.rotations, self.projector)
         return spectra * contrast_transfer(batch.ctf, self.projector.grid)
 
     def correlate(
@@ -152,14 +176,28 @@ class HeterogeneityModel(nn.Module):
         filtered = self.low_pass if keep is None else self.low_pass * keep
         return losses.masked_correlation(predicted, batch.spectra, filtered, self.mask)
 
-    def explain(self, positions: Float[Tensor, "n beads 3"], batch: Batch, keep: Tensor | None = None) -> Tensor:
-        """Correlation of the images that these structures would give with the observed ones, (n,)."""
+    def explain(
+        self,
+        positions: Float[Tensor, "n beads 3"],
+        batch: Batch,
+        keep: Tensor | None = None,
+        occupancies: Float[Tensor, "#n beads"] | None = None,
+    ) -> Tensor:
+        """Correlation of the images that these structures would give with the observed ones, (n,).
+
+        With `occupancies` (see there) of their residues; without, all are whole.
+        """
         if positions.device.type != "cpu":
-            return self.correlate(self.generative(positions, batch), batch, keep)
+            return self.correlate(self.generative(positions, batch, occupancies), batch, keep)
+        given = positions
+        if occupancies is not None:
+            amplitudes = (self.amplitudes * occupancies).expand(positions.shape[:2])
+            given = torch.cat([positions, amplitudes[..., None]], dim=2)
 
         def traced_comparison(structures: Tensor, some: Batch, *, with_gradient: bool) -> Compared:
             def correlations(x: Tensor) -> Tensor:
-                return self.correlate(self.generative(x, some), some, keep)
+                amplitudes = x[..., 3] if x.shape[2] == 4 else self.amplitudes
+                return self.correlate(self._spectra(x[..., :3], amplitudes, some), some, keep)
 
             return traced(correlations, structures, with_gradient=with_gradient)
 
@@ -167,7 +205,7 @@ class HeterogeneityModel(nn.Module):
             return compare(structures, batch[piece], with_gradient=with_gradient)
 
         compare = self._compiled_comparison(keep, traced_comparison) or traced_comparison
-        return in_pieces(compare_piece, positions)
+        return in_pieces(compare_piece, given)
 
     def _compiled_comparison(
         self, keep: Tensor | None, otherwise: Callable[..., Compared]
@@ -185,9 +223,10 @@ class HeterogeneityModel(nn.Module):
     @torch.no_grad()
     def single_correlations(self, batch: Batch) -> Float[Tensor, "2 n"]:
         """Correlation of the observed images with those of the unmoved structure and of the latent 0, (2, n)."""
-        middle, _ = self.structures(self.positions.new_zeros(1, self.decoder.latent_dim), self.segmentation(draw=False))
-        singles = (self.positions, middle[0])
-        return torch.stack([self.explain(s.expand(len(batch), -1, -1), batch) for s in singles])
+        z, membership = self.positions.new_zeros(1, self.decoder.latent_dim), self.segmentation(draw=False)
+        middle, _ = self.structures(z, membership)
+        singles = ((self.positions, None), (middle[0], self.occupancies(z, membership)))
+        return torch.stack([self.explain(s.expand(len(batch), -1, -1), batch, None, o) for s, o in singles])
 
     def kl_weight(self, keep: Tensor | None = None) -> Tensor | float:
         """What one nat of divergence is charged: calibrated, or one over the number of pixels.
@@ -225,8 +264,11 @@ class HeterogeneityModel(nn.Module):
         membership = self.segmentation(generator, draw=draw)
         positions, _ = self.structures(z, membership)
         keep = self._coarse_filter(weights.resolution)
-        correlations = self.explain(positions, batch, keep)
+        occupancies = self.occupancies(z, membership)
+        correlations = self.explain(positions, batch, keep, occupancies)
         terms = self._terms(posterior, positions, correlations, weights)
+        if self.decoder.occupancy is not None:
+            terms = terms._replace(occupancy=self.decoder.occupancy.prior(occupancies))
         total = self._total(terms, weights, self.kl_weight(keep), batch.share)
         return terms._replace(total=total, correlations=correlations[: batch.share.count])
 
@@ -246,6 +288,7 @@ class HeterogeneityModel(nn.Module):
             elastic=losses.elastic(positions, self.positions, self.springs) if weights.elastic else nothing,
             total=nothing,
             correlations=correlations,
+            occupancy=nothing,
         )
 
     def _total(self, terms: Losses, weights: Weights, kl_weight: Tensor | float, share: Share) -> Tensor:
@@ -253,6 +296,8 @@ class HeterogeneityModel(nn.Module):
         restraints = (
             weights.continuity * terms.continuity + weights.clash * terms.clash + weights.elastic * terms.elastic
         )
+        each = kl_weight / self.objective.particles  # image's share of a nat of the whole data set
         of_images = -terms.correlation + kl_weight * weights.kl_latent * terms.kl_latent + restraints
+        of_images = of_images + each * terms.occupancy  # a mean over images, as it may depend on their latents
         of_data_set = kl_weight * weights.kl_segments * terms.kl_segments / self.objective.particles
         return share.weight * of_images + of_data_set

@@ -20,6 +20,7 @@ from cryosphere.imaging.projection import SpreadProjector
 from cryosphere.model.decoder import Decoder
 from cryosphere.model.encoders import FreeEncoder, LiftedEncoder, PixelEncoder
 from cryosphere.model.lifting import LiftingGrid
+from cryosphere.model.occupancy import AlongChain, Occupancy, OfSegments, Prior
 from cryosphere.model.segmentation import Part, Segmentation
 from cryosphere.model.vae import BaseStructure, HeterogeneityModel, Objective
 from cryosphere.particles.preprocess import edge_mask
@@ -71,6 +72,7 @@ def build_model(
             rotation_scale=config.decoder.rotation_scale,
             pivot=config.decoder.pivot,
         )
+        decoder.occupancy = _occupancy(config, beads, segmentation.count)
     model = HeterogeneityModel(
         _base_structure(beads, config.loss.elastic_cutoff),
         encoder,
@@ -192,6 +194,18 @@ def _encoder(config: Config, beads: Beads, grid: ImageGrid, particles: int) -> n
     grid_points = settings.grid or LiftingGrid.per_axis(beads.positions)
     points = len(LiftingGrid.around(beads.positions, grid_points).points)
     return LiftedEncoder(points, settings.hidden, settings.latent_dim)
+
+
+def _occupancy(config: Config, beads: Beads, segments: int) -> Occupancy | None:
+    settings = config.occupancy
+    if settings.kind == "off":
+        return None
+    bonded = _pairs(beads.bonded)
+    along_chain = settings.per == "residue"
+    places = AlongChain(len(beads), bonded, settings.window) if along_chain else OfSegments(segments)
+    hidden = settings.hidden if settings.kind == "latent" else None
+    prior = Prior(bonded, absence=settings.absence, step=settings.step)
+    return Occupancy(places, config.encoder.latent_dim, hidden, prior=prior)
 
 
 def _base_structure(beads: Beads, cutoff: float) -> BaseStructure:

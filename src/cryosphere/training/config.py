@@ -124,6 +124,20 @@ class DecoderSettings(Section):
     translation_scale: float = Field(default=5.0, gt=0, description="Å per unit of output")
 
 
+class OccupancySettings(Section):
+    """Whether to learn how much of each residue the images show, relative to those they show most."""
+
+    kind: Literal["off", "global", "latent"] = Field(
+        default="off", description="all residues whole; one occupancy for all images; or one that follows the latent"
+    )
+    per: Literal["residue", "segment"] = Field(default="residue", description="what has an occupancy of its own")
+    window: int = Field(default=4, ge=1, description="residues between places along the chain, per residue")
+    hidden: tuple[PositiveInt, ...] = Field(default=(128,), description="layers of the latent's network")
+    absence: float = Field(default=1.0, ge=0, description="nats that a missing residue costs, once for the data set")
+    step: float = Field(default=1.0, ge=0, description="nats, likewise, of each end of a missing stretch")
+    learning_rate: float = Field(default=3e-2, gt=0, description="of what does not follow the latent")
+
+
 class LossSettings(Section):
     """What is minimised."""
 
@@ -179,5 +193,6 @@ class Config(Section):
     segmentation: SegmentationSettings = SegmentationSettings()
     encoder: EncoderSettings = EncoderSettings()
     decoder: DecoderSettings = DecoderSettings()
+    occupancy: OccupancySettings = OccupancySettings()
     loss: LossSettings = LossSettings()
     training: TrainingSettings = TrainingSettings()

@@ -90,13 +90,16 @@ class Scene:
         self.answers = [model.inference(batch) for batch in loader.batches(self.rows, batch_size)]
         parts = [model.structures(answer.mean, self.membership)[0] for answer in self.answers]
         self.structures = torch.cat(parts)  # (n, beads, 3)
-        self.unjoined = self.correlations(self.structures)
+        self.unjoined = self.correlations(self.structures, self.membership)
 
-    def correlations(self, structures: Tensor) -> NDArray[np.float64]:
-        """Of every image with what its structure predicts."""
-        pieces = torch.split(structures, self.batch_size)
+    def correlations(self, structures: Tensor, membership: Tensor) -> NDArray[np.float64]:
+        """Of every image with what its structure predicts, its residues being there as this membership has it."""
+        pieces = zip(torch.split(structures, self.batch_size), self.answers, strict=True)
         batches = self.loader.batches(self.rows, self.batch_size)
-        found = [self.model.explain(piece, batch) for piece, batch in zip(pieces, batches, strict=True)]
+        found = [
+            self.model.explain(piece, batch, None, self.model.occupancies(answer.mean, membership))
+            for (piece, answer), batch in zip(pieces, batches, strict=True)
+        ]
         return np.asarray(torch.cat(found).double().cpu().numpy())
 
     def as_one(self, gone: int, kept: int, some: slice) -> tuple[Tensor, Tensor, float]:
@@ -118,14 +121,19 @@ class Scene:
         """The structures (n, beads, 3) if two segments moved as one, and the images' correlations with them (n,)."""
         rows, placed, _ = self.as_one(gone, kept, slice(None))
         structures = self.structures.index_copy(1, rows, placed)
-        return structures, self.correlations(structures)
+        return structures, self.correlations(structures, self.joined(gone, kept))
+
+    def joined(self, gone: int, kept: int) -> Tensor:
+        """The membership after a join."""
+        membership: Tensor = self.membership.clone()
+        membership[:, kept] += membership[:, gone]
+        membership[:, gone] = 0
+        return membership
 
     def join(self, gone: int, kept: int, structures: Tensor) -> None:
         """Let two segments move as one from here on, in these structures."""
         self.structures = structures
-        self.membership = self.membership.clone()
-        self.membership[:, kept] += self.membership[:, gone]
-        self.membership[:, gone] = 0
+        self.membership = self.joined(gone, kept)
 
 
 def _join(scene: Scene) -> tuple[list[Join], list[Tensor]]:

@@ -54,7 +54,7 @@ class LatentPosterior:
 
     def correlations(self, z: Float[Tensor, "n latent"], batch: Batch) -> Float[Tensor, " n"]:
         """Correlation of every image of the batch with what its latent predicts."""
-        return self.model.explain(self.structures(z), batch)
+        return self.model.explain(self.structures(z), batch, None, self.model.occupancies(z, self.membership))
 
     def log_density(self, z: Float[Tensor, "n latent"], batch: Batch) -> Float[Tensor, " n"]:
         """Logarithm of the posterior density in nats, up to a constant of each image."""

@@ -35,8 +35,25 @@ class EpochAverages:
     `averages`, `first_failure` or `state` is asked for, which all processes do together.
     """
 
-    TERMS = ("correlation", "kl_latent", "kl_segments", "continuity", "clash", "elastic", "total", "gradient_norm")
-    _OF_IMAGES = ("correlation", "kl_latent", "continuity", "clash", "elastic")  # means over a process's own images
+    TERMS = (
+        "correlation",
+        "kl_latent",
+        "kl_segments",
+        "continuity",
+        "clash",
+        "elastic",
+        "total",
+        "gradient_norm",
+        "occupancy",
+    )
+    _OF_IMAGES = (
+        "correlation",
+        "kl_latent",
+        "continuity",
+        "clash",
+        "elastic",
+        "occupancy",
+    )  # means over a process's own images
 
     def __init__(self, batch_size: int, device: torch.device, world: World = ALONE) -> None:
         self.world = world
@@ -87,7 +104,8 @@ class EpochAverages:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Put stored numbers back, on whatever number of processes: the first one holds what was summed before."""
         if self.world.is_first:
-            self.sums.copy_(torch.tensor(state["sums"], dtype=torch.float64))
+            before = torch.tensor(state["sums"], dtype=torch.float64)
+            self.sums[: len(before)] = before  # a run begun when fewer terms were known has fewer
         self.images = int(state["images"])
 
 

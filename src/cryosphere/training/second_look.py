@@ -134,6 +134,8 @@ class _Scene:
             centres = self.world.from_first(_centres(known))
             self.latents = torch.as_tensor(centres, dtype=torch.float32, device=model.positions.device)
             self.structures = self.posterior.structures(self.latents)
+            found = model.occupancies(self.latents, self.posterior.membership)
+            self.occupancies = None if found is None else found.expand(len(centres), -1)
 
     def is_stopped(self) -> bool:
         """Whether any process was told to stop."""
@@ -173,7 +175,11 @@ class _Scene:
 
     def _of_conformations(self, batch: Batch) -> Tensor:
         """Correlation of every image with every conformation, (n, conformations)."""
-        shown = [self.model.explain(s.expand(len(batch), -1, -1), batch) for s in self.structures]
+        there = self.occupancies
+        shown = [
+            self.model.explain(s.expand(len(batch), -1, -1), batch, None, None if there is None else there[k : k + 1])
+            for k, s in enumerate(self.structures)
+        ]
         return torch.stack(shown, dim=1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -111,13 +112,18 @@ def _optimizer(model: HeterogeneityModel, config: Config) -> AdamW:
     encoder_decay = 0.0 if config.encoder.kind == "free" else settings.weight_decay
     rates = settings.learning_rate, settings.segmentation_learning_rate
     groups = [
-        _group(model.encoder, rates[0], encoder_decay),
-        _group(model.decoder, rates[0], settings.weight_decay),
-        _group(model.segmentation, rates[1], 0.0),
+        _group(model.encoder.parameters(), rates[0], encoder_decay),
+        _group(model.decoder.network.parameters(), rates[0], settings.weight_decay),
+        _group(model.segmentation.parameters(), rates[1], 0.0),
     ]
+    learned = model.decoder.occupancy
+    if learned is not None:
+        groups.append(_group([learned.logits], config.occupancy.learning_rate, 0.0))
+        if learned.network is not None:
+            groups.append(_group(learned.network.parameters(), rates[0], settings.weight_decay))
     return AdamW(groups, fused=True)
 
 
-def _group(part: nn.Module, rate: float, decay: float) -> dict[str, Any]:
+def _group(parameters: Iterable[nn.Parameter], rate: float, decay: float) -> dict[str, Any]:
     """Parameters that share a learning rate, whose peak the schedule multiplies."""
-    return {"params": list(part.parameters()), "lr": rate, "peak": rate, "weight_decay": decay}
+    return {"params": list(parameters), "lr": rate, "peak": rate, "weight_decay": decay}

@@ -105,6 +105,12 @@ class TrainedModel:
         checkpoints.restore_state(checkpoint, model)
         return model.eval()
 
+    @property
+    def step(self) -> int:
+        """Of training, at which the weights were saved."""
+        _ = self.network
+        return self._step
+
     @cached_property
     def image_grid(self) -> ImageGrid:
         """Grid of the preprocessed images."""
@@ -209,6 +215,23 @@ class TrainedModel:
         parts = [self.network.structures(piece, self._membership)[0].cpu() for piece in self._pieces(z)]
         return np.asarray(torch.cat(parts).numpy())
 
+    @property
+    def learns_occupancy(self) -> bool:
+        """Whether the run learned how much of each residue there is."""
+        return self.network.decoder.occupancy is not None
+
+    @torch.no_grad()
+    def occupancies(self, z: ArrayLike) -> NDArray[np.float32]:
+        """How much of each residue there is at latents (n, latent), relative to what is there most: (n, residues).
+
+        1 throughout where the run did not learn it.
+        """
+        latents = self._pieces(z)
+        whole = torch.ones(1, len(self.network.positions), device=self.device)
+        parts = [self.network.occupancies(piece, self._membership) for piece in latents]
+        rows = [(whole if o is None else o).expand(len(p), -1).cpu() for o, p in zip(parts, latents, strict=True)]
+        return np.asarray(torch.cat(rows).numpy())
+
     @torch.no_grad()
     def atom_positions(self, z: ArrayLike) -> NDArray[np.float32]:
         """Positions of all atoms, (n, atoms, 3) Å: every atom moves with its residue."""
@@ -226,11 +249,12 @@ class TrainedModel:
         chosen = np.asarray(rows, dtype=np.int64).reshape(-1)
         latents = torch.cat(list(self._pieces(z)))
         projector = SpreadProjector(self.image_grid, self.config.beads.sigma, self.device)
-        amplitudes = self.network.amplitudes
         observed, predicted = [], []
         for start in range(0, len(chosen), CHUNK):
             some = chosen[start : start + CHUNK]
-            positions, _ = self.network.structures(latents[start : start + CHUNK], self._membership)
+            z = latents[start : start + CHUNK]
+            positions, _ = self.network.structures(z, self._membership)
+            amplitudes = self.network.amplitudes_at(z, self._membership)
             table = self.table[some]
             rotations = torch.as_tensor(table.rotations, dtype=torch.float32, device=self.device)
             spectra = particle_spectra(positions, amplitudes, rotations, projector)
