@@ -25,6 +25,7 @@ from cryosphere.training.trainer import Trainer
 
 from .conftest import read_metrics
 
+WHOLE = ("whole", "free", "restrained", "occupied", "auto")  # runs that end
 SCRIPT = Path(__file__).with_name("several_processes.py")
 TIMES = {"seconds", "epoch_seconds", "images_per_second"}
 
@@ -66,6 +67,7 @@ def changes() -> dict[str, list[str]]:
         "full": ["encoder.kind=free", "training.batch_size=96"],
         "auto": [*few, "segmentation.count=auto", "loss.kl_latent=0.01"],
         "restrained": [*few, "encoder.kind=mlp", "loss.clash=1", "loss.clash_distance=8", "loss.elastic=1"],
+        "occupied": [*few, "encoder.kind=mlp", "occupancy.kind=latent", "occupancy.absence=100"],
     }
 
 
@@ -74,7 +76,7 @@ def configs(changes, hinge_data):
     from .conftest import SMALL, configure
 
     options = {"segments": 3, "device": "cpu", "particles": [hinge_data.particles], "model": hinge_data.model}
-    epochs = {"whole": 5, "stopped": 5, "free": 1, "full": 1, "auto": 5, "restrained": 1}
+    epochs = {"whole": 5, "stopped": 5, "free": 1, "full": 1, "auto": 5, "restrained": 1, "occupied": 1}
     return {
         name: configure(overrides=[*SMALL, *overrides], epochs=epochs[name], **options)
         for name, overrides in changes.items()
@@ -116,7 +118,7 @@ def single(configs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "_step", keeping)
         patch.setattr(Stepper, "find_gradient", keeping_gradient)
-        for name in ("whole", "free", "restrained", "auto"):
+        for name in WHOLE:
             assert train(configs[name], folder / name) == "finished"
     return folder
 
@@ -213,7 +215,7 @@ def test_what_fails_on_one_process_fails_on_all_and_is_told_by_one(pair: Path) -
     assert (first["fails ahead"], second["fails ahead"]) == ("OSError: the first cannot", elsewhere)
 
 
-@pytest.mark.parametrize("name", ["whole", "free", "restrained"])
+@pytest.mark.parametrize("name", WHOLE)
 def test_after_a_step_all_processes_hold_the_parameters_of_a_single_one(name: str, pair: Path, single: Path) -> None:
     first, second = (np.load(pair / f"step1-{name}-{rank}.npz") for rank in (0, 1))
     alone = np.load(single / f"step1-{name}.npz")
@@ -223,7 +225,7 @@ def test_after_a_step_all_processes_hold_the_parameters_of_a_single_one(name: st
         assert np.abs(first[parameter] - alone[parameter]).max() < 1e-6, parameter
 
 
-@pytest.mark.parametrize("name", ["whole", "free", "restrained"])
+@pytest.mark.parametrize("name", WHOLE)
 def test_the_gradient_of_all_processes_is_that_of_a_single_one(name: str, pair: Path, single: Path) -> None:
     """Before it is clipped; Adam's first step would be the same with a gradient twice as large.
 
@@ -244,7 +246,7 @@ def test_a_checkpoint_that_the_disk_has_no_room_for_ends_all_processes(pair: Pat
     assert found[1].startswith("FailedElsewhereError")
 
 
-@pytest.mark.parametrize("name", ["whole", "free", "restrained"])
+@pytest.mark.parametrize("name", WHOLE)
 def test_whole_runs_are_those_of_a_single_process(name: str, pair: Path, single: Path) -> None:
     """Through joined segments, averaged weights and a last batch of one image."""
     rows = read_metrics(pair / "two" / name)
