@@ -13,7 +13,7 @@ from cryosphere.files import write_text
 
 ENOUGH = 0.9  # of what motion explains: the fewest parts that keep as much are the answer
 RESIDUES = 80  # of a segment to begin with: many small pieces of one body that turns far each lose their own way
-LEAST, MOST = 12, 30  # segments to begin with
+LEAST, MOST = 10, 30  # segments to begin with
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,9 @@ def _merge(values: dict[str, Any]) -> Merge:
 
 
 def start_count(residues: int) -> int:
-    """Segments to begin with, for a model of so many residues: one for 80, but 12 to 30.
+    """Segments to begin with, for a model of so many residues: one for 80, but 10 to 30.
 
     >>> [start_count(residues) for residues in (5, 214, 1006, 50_000)]
-    [5, 12, 13, 30]
+    [5, 10, 13, 30]
     """
     return min(max(round(residues / RESIDUES), LEAST), MOST, residues)
