@@ -41,7 +41,7 @@ def write_bias_page(run: Run, states: list[StateVolume], folder: Path, method: s
         with replacing(folder / picture.name) as temporary:
             temporary.write_bytes(picture.png)
     write_text(folder / PAGE, html)
-    log.info("%s: %s", folder / PAGE, conclusion(found))
+    log.info("%s: %s", PAGE, conclusion(found))  # the folder may still have another name
 
 
 def assess(run: Run, states: Sequence[StateVolume], method: str = "") -> Findings:

@@ -74,12 +74,13 @@ def _state_picture(found: Findings, index: int) -> Picture:
     state = found.states[index]
     absent = found.rows("absent")
     cut = "the centre of the absent residues" if len(absent) else "the centre of the structure"
-    marked = " Orange: absent residues, where the structure has them." if len(absent) else ""
+    marked = " Orange dots: absent residues, where the structure has them." if len(absent) else ""
     return Picture(
         f"state_{index:03d}.png",
         f"Conformation {index}",
         f"Rows: what the map would show of the structure; the map, through the same filter; map less structure in "
-        f"standard deviations of the noise (blue: the structure has what the map has not). Left: sections through "
+        f"standard deviations of the noise, six at the ends of the sections' colours (blue: the structure has what "
+        f"the map has not). Left: sections through "
         f"{cut}; right: sums along the lines of sight. Map at {state.resolution}, of "
         f"{counted(round(state.images), 'image')}{_within(state.bandwidth)}.{marked}",
         png(state_figure(found, index)),

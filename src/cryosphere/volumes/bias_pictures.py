@@ -47,7 +47,7 @@ def _along_chains(
             for verdict, colour in (("absent", _ABSENT), ("weak", _WEAK)):
                 for row in rows[found.verdicts[rows] == verdict]:
                     at = found.beads.number[row]
-                    axes.axvspan(at - 0.5, at + 0.5, color=colour, alpha=0.18, linewidth=0)
+                    axes.axvspan(at - 0.5, at + 0.5, color=colour, alpha=0.18, linewidth=0, zorder=0)
             gaps = np.where(np.diff(number, prepend=number[0]) > 1, np.nan, 0.0)
             axes.plot(number, (each[:, rows] + gaps).T, color=_EACH, linewidth=0.6)
             if error is not None:
@@ -83,7 +83,7 @@ def _strip(axes: Axes, found: Findings, rows: NDArray[np.int64], limits: tuple[f
     strip[0, number - first] = colours[found.segmentation.assignment[rows]]
     low, high = limits
     foot = low - _STRIP * (high - low)
-    axes.imshow(strip, extent=(first - 0.5, last + 0.5, foot, low), aspect="auto", interpolation="nearest")
+    axes.imshow(strip, extent=(first - 0.5, last + 0.5, foot, low), aspect="auto", interpolation="nearest", zorder=3)
     axes.set_xlim(first - 0.5, last + 0.5)
     axes.set_ylim(foot, high)
 
@@ -100,7 +100,7 @@ def state_figure(found: Findings, index: int) -> Figure:
     extent = (ends[0] - half, ends[1] + half, ends[0] - half, ends[1] + half)
     rows = (("structure", shown.structure), ("map", shown.seen), ("difference", shown.difference))
     with styled():
-        figure = new_figure(10.65, 5.8)
+        figure = new_figure(10.65, 5.2)
         panels = figure.subplots(3, 6)
         for (name, volume), line in zip(rows, panels, strict=True):
             for axis in range(3):
@@ -129,10 +129,10 @@ def _scale(
 
 
 def _dress(axes: Axes, absent: Float, what: tuple[int, str, str]) -> None:
-    """Axes in Å, and the absent residues where sums show them."""
+    """Axes in Å, and the absent residues in the sums of the structure."""
     axis, kind, name = what
     across, up = ((0, 1), (0, 2), (1, 2))[axis]
-    if kind == "sum" and name != "difference" and len(absent):
+    if kind == "sum" and name == "structure" and len(absent):
         axes.plot(absent[:, across], absent[:, up], ".", color=_MARK, markersize=2.2)
     if name == "structure":
         axes.set_title(f"{kind} along {'zyx'[axis]}", fontsize=8.5)

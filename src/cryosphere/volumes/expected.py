@@ -24,6 +24,7 @@ _LEVEL = 0.05  # of the density that nine tenths of the structure's voxels do no
 _EDGE = 3.0  # voxels of the envelope's soft edge
 _WIDER = 3.0  # Å: how much wider than the resolution the window of the local correlation is
 _HALF_HEIGHT = 2.3548  # standard deviations between the two sides of a Gaussian at half its height
+_SIGNIFICANT = 3.0  # standard errors of a gain
 _LOWEST = 2  # shells below this one, of which defocus transmits next to nothing, tell nothing
 
 
@@ -46,10 +47,9 @@ class Shells:
     def index(self) -> NDArray[np.int32]:
         """Shell of each coefficient of a half-spectrum, (box, box, box // 2 + 1); `count` where it belongs to none."""
         box = self.grid.box
-        along = np.float32(fft.fftfreq(box, 1 / box))
-        radius = np.sqrt(
-            along[:, None, None] ** 2 + along[:, None] ** 2 + np.arange(box // 2 + 1, dtype=np.float32) ** 2
-        )
+        steps = (np.arange(box, dtype=np.float32) + box // 2) % box - box // 2
+        z, y, x = np.meshgrid(steps, steps, np.arange(box // 2 + 1, dtype=np.float32), indexing="ij", sparse=True)
+        radius = np.sqrt(z * z + y * y + x * x)
         return np.asarray(np.minimum((radius + 0.5).astype(np.int32), self.count))
 
     @cached_property
@@ -135,17 +135,23 @@ class SeenMap:
         self.noise_power = self._power_inside(self.noise)
         self.gain = np.zeros(shells.count)
         self.misfit_power = np.zeros(shells.count)
+        self.model = np.zeros_like(self.spectrum)  # of the residues, times their amplitudes, unfiltered
+        self.amplitudes = np.ones(len(residues.places))
         self.compare(np.ones(len(residues.places)))
 
     def compare(self, amplitudes: Float) -> None:
-        """Find gain and misfit again for these amplitudes, (R,), of the residues."""
+        """Find gain and misfit again for these amplitudes, (R,), of the residues.
+
+        A gain that is not three times its own error is none: the structure is not seen at these frequencies.
+        """
+        self.amplitudes = amplitudes
         model = self.residues.density(self.shells.grid, amplitudes)
         inside, seen = spectrum_of(model * self._envelope), spectrum_of(self.volume * self._envelope)
-        power = self.shells.sum(np.abs(inside) ** 2)
-        gain = self.shells.sum((seen * inside.conj()).real) / np.maximum(power, np.finfo(np.float32).tiny)
-        explained = self.shells.filtered(spectrum_of(model), gain)
-        left = self._power_inside(self.volume - explained)
-        self.gain = np.maximum(gain, 0.0)
+        power = np.maximum(self.shells.sum(np.abs(inside) ** 2), np.finfo(np.float32).tiny)
+        gain = self.shells.sum((seen * inside.conj()).real) / power
+        self.model = spectrum_of(model)
+        left = self._power_inside(self.volume - self.shells.filtered(self.model, gain))
+        self.gain = np.where(gain > _SIGNIFICANT * np.sqrt(self.noise_power / power), gain, 0.0)
         self.gain[:_LOWEST] = 0.0
         self.misfit_power = np.maximum(left - self.noise_power, 0.0)
 

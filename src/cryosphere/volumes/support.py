@@ -18,12 +18,12 @@ Float = NDArray[np.float64]
 
 _REACH = 28.0  # Å: residues further from each other than this are not weighed against each other
 _REACH_RESOLUTIONS = 2.5  # or so many times the resolution of the map
-_PRIOR_ERROR = 1.0  # of an amplitude, around 1, before any map is looked at
 _STEP = 0.05  # by which amplitudes usually differ from residue to residue; jumps are rare but free
 _ROUNDS = 5  # of gain and amplitudes in turn
+_JOINT_ROUNDS = 2  # of all states together
 _REWEIGHTINGS = 4  # of the chain's steps in each
 _CHUNK, _MARGIN = 1500, 15.0  # residues whose errors are found at a time, and Å around them that count
-_HALF_WINDOW = 4  # residues to either side that a residue is judged with
+HALF_WINDOW = 4  # residues to either side that a residue is judged with
 _TOLERANCE = 1e-6  # of the linear solution
 
 
@@ -57,7 +57,9 @@ class Equations:
 
         Both residues' densities are round, so that ⟨ρ_i, ρ_j⟩ under the weights is a function K of their distance
         alone. It is multiplied by a function of compact support that is positive definite too (Wendland 1995), so
-        that few pairs count, however large the structure; the same change of weights is made on the map's side.
+        that few pairs count, however large the structure; the same change of weights is made on the map's side. What
+        is still left out is made good by telling the map's side as a change of `seen.amplitudes`: where these solve
+        the equations, they solve them without anything left out.
         """
         shells, residues = seen.shells, seen.residues
         reach = max(_REACH, _REACH_RESOLUTIONS * resolution if np.isfinite(resolution) else 0.0)
@@ -70,9 +72,11 @@ class Equations:
         values = electrons[pairs[:, 0]] * electrons[pairs[:, 1]] * np.interp(distances, radii, kernel)
         upper = sparse.csr_matrix((values, (pairs[:, 0], pairs[:, 1])), shape=(count, count))
         information = upper + upper.T + sparse.diags(electrons**2 * kernel[0])
-        factor = np.where(power > 0, power / np.maximum(seen.gain * blur, np.finfo(np.float32).tiny), 0.0)
-        right = electrons * values_at(shells.filtered(seen.spectrum, factor), residues.places, shells.grid, order=5)
-        return cls(sparse.csr_matrix(information), right)
+        told = power > 0
+        factor = np.where(told, power / np.where(told, seen.gain * blur, 1.0), 0.0)
+        unexplained = shells.filtered(seen.spectrum, factor) - shells.filtered(seen.model, factor * seen.gain)
+        right = electrons * values_at(unexplained, residues.places, shells.grid, order=5)
+        return cls(sparse.csr_matrix(information), right + information @ seen.amplitudes)
 
     @classmethod
     def mean(cls, several: Sequence[Equations]) -> Equations:
@@ -85,13 +89,14 @@ class Equations:
     def solve(self, bonded: NDArray[np.int64], start: Float) -> tuple[Float, sparse.csr_matrix]:
         """The most probable amplitudes (R,), and the precision matrix there.
 
-        Before the map is seen, an amplitude is 1 ± 1; from residue to residue along a chain it differs by a Cauchy
-        distribution of width 0.05: nearly constant, but free to jump. Steps are reweighted in turn with the solution.
+        Before the map is seen, the mean of all amplitudes is 1 ± 1; from residue to residue along a chain they differ
+        by a Cauchy distribution of width 0.05: nearly constant, but free to jump. Steps are reweighted in turn with
+        the solution.
         """
         amplitudes = start
         for _ in range(_REWEIGHTINGS):
             precision = self.information + _chain(amplitudes, bonded)
-            right = self.right + 1 / _PRIOR_ERROR**2
+            right = self.right + 1 / len(start)
             scaling = sparse.diags(1 / precision.diagonal())
             amplitudes, failed = cg(precision, right, amplitudes, rtol=_TOLERANCE, maxiter=2000, M=scaling)
             if failed:
@@ -125,11 +130,14 @@ def find_support(
             own, scale = _scaled(own)
         each.append(_with_scatter(own, _errors(precision, seen.residues.places) / scale))
         done()
-    together = Equations.mean([
-        Equations.of(seen, resolution, independent) for seen, resolution in zip(maps, resolutions, strict=True)
-    ])  # fmt: skip
-    joint, precision = together.solve(bonded, np.mean([one.amplitude for one in each], axis=0))
-    joint, scale = _scaled(joint)
+    joint = np.mean([one.amplitude for one in each], axis=0)
+    for _ in range(_JOINT_ROUNDS):
+        equations = []
+        for seen, resolution in zip(maps, resolutions, strict=True):
+            seen.compare(joint)
+            equations.append(Equations.of(seen, resolution, independent))
+        joint, precision = Equations.mean(equations).solve(bonded, joint)
+        joint, scale = _scaled(joint)
     return _with_scatter(joint, _errors(precision, maps[0].residues.places) / scale), each
 
 
@@ -141,8 +149,8 @@ def window_means(values: Float, bonded: NDArray[np.int64]) -> Float:
     starts = np.flatnonzero(~follows)  # of chains; the last is the end of all
     piece = np.cumsum(~follows[:-1]) - 1
     rows = np.arange(count)
-    low = np.maximum(rows - _HALF_WINDOW, starts[piece])
-    high = np.minimum(rows + _HALF_WINDOW + 1, starts[piece + 1])
+    low = np.maximum(rows - HALF_WINDOW, starts[piece])
+    high = np.minimum(rows + HALF_WINDOW + 1, starts[piece + 1])
     sums = np.concatenate([[0.0], np.cumsum(values)])
     return np.asarray((sums[high] - sums[low]) / (high - low))
 
@@ -159,7 +167,7 @@ def _local_power(seen: SeenMap, reach: float, states: float) -> tuple[Float, Flo
     kernel = kernel * (1 - share) ** 4 * (4 * share + 1)
     step = radii[1] / voxel
     smooth = _radial(4 * np.pi * (radii / voxel) ** 2 * kernel * step, radii, frequencies)
-    told = sharp > 1e-4 * sharp.max()
+    told = (sharp > 1e-4 * float(sharp.max())) & (sharp > 0)
     return np.where(told, np.maximum(smooth, 0.0), 0.0), blur
 
 
@@ -169,13 +177,13 @@ def _radial(values: Float, at: Float, wanted: Float) -> Float:
 
 
 def _chain(amplitudes: Float, bonded: NDArray[np.int64]) -> sparse.csr_matrix:
-    """Precision of what is known before: amplitudes near 1, steps between neighbours mostly small."""
+    """Precision of what is known before: a mean near 1, steps between neighbours mostly small."""
     count = len(amplitudes)
     first, second = bonded.T
     weights = 2 / (_STEP**2 + (amplitudes[first] - amplitudes[second]) ** 2)
     between = sparse.csr_matrix((weights, (first, second)), shape=(count, count))
     both = between + between.T
-    own = np.asarray(both.sum(axis=1)).ravel() + 1 / _PRIOR_ERROR**2
+    own = np.asarray(both.sum(axis=1)).ravel() + 1 / count
     return sparse.csr_matrix(sparse.diags(own) - both)
 
 

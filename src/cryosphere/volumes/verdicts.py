@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cryosphere.structures.beads import Beads
 from cryosphere.structures.ranges import ResidueRange, residue_ranges
-from cryosphere.volumes.support import Support
+from cryosphere.volumes.support import HALF_WINDOW, Support
 
 Verdict = Literal["supported", "weak", "absent"]
 VERDICTS: Final[tuple[Verdict, ...]] = ("supported", "weak", "absent")
@@ -37,25 +37,44 @@ class SegmentVerdict:
 def verdicts_of_residues(support: Support, bonded: NDArray[np.int64]) -> NDArray[np.str_]:
     """The verdict on each residue, (R,).
 
-    Chains are cut where the windowed amplitude crosses 0.5. A stretch is supported, or absent, if somewhere in it the
-    amplitude is two standard errors above, or below, 0.5; else it is weak. To be absent it needs five residues, unless
-    it is a ligand. A mean over a window crosses 0.5 where a step from 1 to 0 stands: ends are not displaced.
+    Chains are cut where the windowed amplitude crosses 0.5, which is where a step from 1 to 0 stands, and then at the
+    largest step of the amplitude itself within the window. A stretch is supported, or absent, if somewhere in it the
+    windowed amplitude is two standard errors above, or below, 0.5; else it is weak. To be absent it needs five
+    residues, unless it is a ligand.
     """
     windowed = support.along(bonded)
-    amplitude, error = windowed.amplitude, windowed.error
-    there = amplitude >= HALF
-    follows = np.zeros(len(amplitude), dtype=bool)
+    follows = np.zeros(len(windowed.amplitude), dtype=bool)
     follows[bonded[:, 1]] = True
+    there = _cut_at_steps(windowed.amplitude >= HALF, support.amplitude, follows)
     cut = ~follows
     cut[1:] |= there[1:] != there[:-1]
     stretch = np.cumsum(cut) - 1
-    sure = np.abs(amplitude - HALF) > SURE * error
+    beyond = np.where(there, windowed.amplitude - HALF, HALF - windowed.amplitude)
     long = np.bincount(stretch) >= SHORTEST
     alone = ~follows & np.append(~follows[1:], [True])  # a ligand, or another residue that is bonded to none
     enough = long | (np.bincount(stretch, alone) > 0) | (np.bincount(stretch, there) > 0)
-    known = enough & (np.bincount(stretch, sure) > 0)
+    known = enough & (np.bincount(stretch, beyond > SURE * windowed.error) > 0)
     told = np.where(there, "supported", "absent")
     return np.asarray(np.where(known[stretch], told, "weak"))
+
+
+def _cut_at_steps(
+    there: NDArray[np.bool_], amplitude: NDArray[np.float64], follows: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Where residues are there, (R,), with each change moved to the largest step of its kind within the window.
+
+    follows: whether a residue is bonded to the one before it. Two changes that meet in one place vanish.
+    """
+    piece = np.cumsum(~follows) - 1
+    changes = np.flatnonzero(follows & np.append([False], there[1:] != there[:-1]))
+    near = changes[:, None] + np.arange(-HALF_WINDOW, HALF_WINDOW + 1)
+    near = np.clip(near, 1, len(there) - 1)
+    steps = (amplitude[near] - amplitude[near - 1]) * np.where(there[changes], 1.0, -1.0)[:, None]
+    possible = follows[near] & (piece[near] == piece[changes][:, None])
+    moved = near[np.arange(len(changes)), np.argmax(np.where(possible, steps, -np.inf), axis=1)]
+    turns = np.cumsum(np.bincount(moved, minlength=len(there)))
+    first = np.flatnonzero(~follows)[piece]  # residue of its chain
+    return np.asarray(there[first] ^ ((turns - turns[first]) % 2 == 1))
 
 
 def stretches(beads: Beads, verdicts: NDArray[np.str_], wanted: Verdict) -> tuple[ResidueRange, ...]:

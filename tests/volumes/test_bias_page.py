@@ -1,0 +1,153 @@
+"""The bias page, its tables and maps, and what they say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.volumes.protein import CHAIN, SIGMA, density_map, folded, segmented
+
+from cryosphere.errors import InputError
+from cryosphere.imaging.grid import ImageGrid
+from cryosphere.maps.files import read_map
+from cryosphere.progress import SILENT
+from cryosphere.volumes.bias import assess, write_bias_page
+from cryosphere.volumes.bias_wording import advice, conclusion
+
+GRID = ImageGrid(30, 3.6)
+ABSENT = np.arange(100, 120)  # residues 41-60 of chain B
+pytestmark = pytest.mark.usefixtures("no_warnings")
+
+
+@dataclass
+class Opened:
+    """What the page asks of a run."""
+
+    path: Path
+    segmentation: object
+    places: np.ndarray
+    progress: object = SILENT
+    model: object = field(
+        default_factory=lambda: SimpleNamespace(config=SimpleNamespace(beads=SimpleNamespace(sigma=SIGMA)))
+    )
+
+    def coordinates(self, *, z) -> np.ndarray:
+        return np.repeat(self.places[None], len(z), axis=0)
+
+    def __len__(self) -> int:
+        return 1000
+
+
+def opened(folder: Path, **changes) -> Opened:
+    beads = folded()
+    return Opened(folder / "run", segmented(beads, **changes), beads.positions)
+
+
+def states_of(run: Opened, present, count: int = 2, noise: float = 1.0):
+    electrons = run.segmentation.beads.amplitudes * present
+    return [density_map(run.places, electrons, GRID, noise, seed) for seed in range(count)]
+
+
+def present_without(rows) -> np.ndarray:
+    present = np.ones(2 * CHAIN)
+    present[rows] = 0.0
+    return present
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("bias")
+    run = opened(folder)
+    write_bias_page(run, states_of(run, present_without(ABSENT)), folder / "out", "nearest images")
+    return folder / "out"
+
+
+def test_the_table_of_residues_names_each_as_the_model_does(written):
+    table = pd.read_csv(written / "support.csv")
+    assert list(table.columns) == [
+        "chain", "residue", "insertion", "name", "support", "error", "correlation", "segment", "verdict",
+    ]  # fmt: skip
+    assert len(table) == 2 * CHAIN
+    assert table["support"].between(0, 1).all()
+    absent = table[table["verdict"] == "absent"]
+    assert set(absent["chain"]) == {"B"}
+    assert absent["residue"].min() == pytest.approx(41, abs=2)
+    assert absent["residue"].max() == 60
+    assert absent["support"].mean() < 0.25
+    assert table[table["chain"] == "A"]["support"].mean() > 0.9
+
+
+def test_local_correlation_dips_where_residues_are_absent(written):
+    table = pd.read_csv(written / "support.csv")
+    absent = table["verdict"] == "absent"
+    assert table["correlation"][absent].max() < table["correlation"][table["chain"] == "A"].min()
+    assert table["correlation"][absent].min() < 0.93
+
+
+def test_segments_have_their_verdicts_and_partly_absent_ones_say_how_much(written):
+    table = pd.read_csv(written / "support_segments.csv").set_index("segment")
+    assert list(table.index) == ["S1", "S2", "S3", "S4"]
+    assert (table.loc[["S1", "S2", "S3"], "verdict"] == "supported").all()
+    assert table.loc["S4", "verdict"] == "weak"  # 20 of its 30 residues
+    assert table.loc["S4", "absent"] == pytest.approx(20, abs=2)
+
+
+def test_difference_maps_are_in_units_of_the_noise_and_deep_where_residues_are_absent(written):
+    beads = folded()
+    for index in range(2):
+        found = read_map(written / f"difference_{index:03d}.mrc")
+        assert found.pixel_size == pytest.approx(3.6)
+        voxels = np.round(beads.positions / 3.6).astype(int)[:, ::-1] + 15
+        values = found.values[tuple(voxels.T)]
+        assert values[ABSENT].mean() < -3
+        assert abs(values[:CHAIN].mean()) < 1
+        border = np.concatenate([found.values[:3].ravel(), found.values[-3:].ravel()])
+        assert border.std() == pytest.approx(1, abs=0.3)
+
+
+def test_the_page_says_which_residues_are_not_in_the_images_and_needs_nothing_else(written):
+    html = (written / "bias.html").read_text(encoding="utf-8")
+    assert "of chain B are in the model but not in the images" in html
+    assert "nearest images" in html
+    assert html.count("data:image/png;base64,") == 4  # support, correlation and two states
+    assert "<script" not in html
+    assert "src='http" not in html
+    for name in ("support.png", "correlation.png", "state_000.png", "state_001.png"):
+        assert (written / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_where_everything_is_there_nothing_is_said_against_the_model(tmp_path):
+    run = opened(tmp_path)
+    found = assess(run, states_of(run, np.ones(2 * CHAIN)))
+    assert conclusion(found).startswith("The density supports all 120 residues of the model.")
+    assert "not in the images" not in conclusion(found)
+    assert advice(found) == "Nothing in these maps speaks against any part of the model."
+
+
+def test_a_whole_absent_segment_is_called_absent(tmp_path):
+    run = opened(tmp_path, length=20)
+    found = assess(run, states_of(run, present_without(ABSENT)))
+    assert [one.verdict for one in found.segments] == ["supported"] * 5 + ["absent"]
+
+
+def test_residues_held_fixed_have_a_verdict_of_their_own(tmp_path):
+    run = opened(tmp_path)
+    run.segmentation.membership[:30] = 0.0
+    found = assess(run, states_of(run, np.ones(2 * CHAIN), count=1))
+    assert found.segments[0].name == "held fixed"
+    assert set(found.residue_table()["segment"][:30]) == {"fixed"}
+
+
+def test_states_that_cannot_be_compared_are_refused(tmp_path):
+    run = opened(tmp_path)
+    with pytest.raises(InputError, match="at least one state"):
+        write_bias_page(run, [], tmp_path / "out", "")
+    one = states_of(run, np.ones(2 * CHAIN), count=1)
+    other = [density_map(run.places, run.segmentation.beads.amplitudes, ImageGrid(32, 3.6), 1.0)]
+    with pytest.raises(InputError, match="differ in box or voxel size"):
+        write_bias_page(run, one + other, tmp_path / "out", "")
+    assert not (tmp_path / "out").exists()
