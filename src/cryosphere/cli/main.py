@@ -34,6 +34,7 @@ from cryosphere.cli.terminal import report_error, set_up_logging, show_traceback
 from cryosphere.cli.train import train
 from cryosphere.cli.validate import validate
 from cryosphere.cli.volume_of import volume_of
+from cryosphere.cli.volumes import volumes
 from cryosphere.errors import CryosphereError, FailedElsewhereError, InputError
 from cryosphere.files import is_disk_full
 from cryosphere.launch import is_first_of_job, is_in_a_job
@@ -55,6 +56,7 @@ _COMMANDS = (
     train,
     analyze,
     structures,
+    volumes,
     backproject,
     fit,
     volume_of,

@@ -1,4 +1,4 @@
-"""What the Fourier slices of many images add up to: one volume of frequencies for each half of them.
+"""What the Fourier slices of many images add up to: one volume of frequencies for each half, or other set, of them.
 
 By the projection theorem the spectrum of a particle's image is a central slice through the spectrum of its density: the
 image's frequency (kx, ky) is the density's Aᵀ (kx, ky, 0), A being the particle's rotation. Slices are laid on a grid
@@ -29,20 +29,23 @@ class SliceSums:
     """For both halves of the images: sums of CTF times spectrum (real, imaginary) and of CTF², at each frequency.
 
     sums: (2, box + 1, 2 box + 1, 2 box + 1, 3) float32, [half, z, y, x] in steps of half a cycle per box; z from 0, y
-        and x from -box. What lies at z = 0 is complete only with its mirror image (see `plane`).
+        and x from -box. What lies at z = 0 is complete only with its mirror image (see `plane`). Where images fall
+        into more sets than two, `half` counts those.
     """
 
     box: int
-    sums: Float[Tensor, "2 planes width width 3"]
+    sums: Float[Tensor, "sets planes width width 3"]
 
     @classmethod
-    def empty(cls, box: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> SliceSums:
+    def empty(
+        cls, box: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, sets: int = 2
+    ) -> SliceSums:
         """No images yet, for a map of `box` voxels."""
         if torch.device(device).type != "cpu":
-            return cls(box, torch.zeros(shape_of(box), device=device, dtype=dtype))
+            return cls(box, torch.zeros(shape_of(box, sets), device=device, dtype=dtype))
         kind = np.float64 if dtype == torch.float64 else np.float32
         # NumPy asks Linux for large pages, which PyTorch does not: slices are added in 1.7 ms instead of 2.4 (box 128)
-        return cls(box, torch.from_numpy(np.zeros(shape_of(box), dtype=kind)))
+        return cls(box, torch.from_numpy(np.zeros(shape_of(box, sets), dtype=kind)))
 
     def add(
         self,
@@ -89,14 +92,14 @@ class SliceSums:
         return values, weights
 
 
-def shape_of(box: int) -> tuple[int, ...]:
+def shape_of(box: int, sets: int = 2) -> tuple[int, ...]:
     """Shape of the sums for a map of `box` voxels."""
-    return (2, box + 1, 2 * box + 1, 2 * box + 1, 3)
+    return (sets, box + 1, 2 * box + 1, 2 * box + 1, 3)
 
 
-def bytes_of(box: int) -> int:
+def bytes_of(box: int, sets: int = 2) -> int:
     """What the sums for a map of `box` voxels take in memory."""
-    return _BYTES * int(np.prod(shape_of(box)))
+    return _BYTES * int(np.prod(shape_of(box, sets)))
 
 
 def slabs_of_equal_work(planes: int, parts: int) -> list[slice]:

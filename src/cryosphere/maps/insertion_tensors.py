@@ -16,13 +16,13 @@ def add(
     weights: Float[Tensor, "n side half"],
     frames: Float[Tensor, "n 2 3"],
     halves: Int[Tensor, " n"],
-    sums: Float[Tensor, "2 planes width width 3"],
+    sums: Float[Tensor, "sets planes width width 3"],
 ) -> None:
     """Lay each frequency of each slice on the eight voxels around its place in the volume, and add it there.
 
     products, weights: half-spectra of images times their CTF, and CTF², with phases about the particle's centre.
     frames: where one step along the image's x and y frequencies leads in the volume, (x, y, z) in voxels.
-    halves: 0 or 1, the volume that each image goes to.
+    halves: 0 or 1 (or more, of more sets), the volume that each image goes to.
     sums: real part, imaginary part and weight at frequencies (z, y, x), of z from 0 and of y and x from minus the
         largest one; added to in place. Frequencies beyond (side - 1) / 2 are left out.
     """

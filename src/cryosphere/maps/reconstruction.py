@@ -34,6 +34,7 @@ Volume = NDArray[np.float32]
 
 DIAMETER = 0.75  # of the field of view, where none is given: what RELION's extraction proposes
 SMALLEST_BOX = 8
+SMALLEST_DIAMETER = 10  # voxels
 _SURE = 0.5  # skewness from which on the sign of the density is beyond doubt
 _PLANES_AT_ONCE = 16
 
@@ -142,6 +143,11 @@ def checked_grid(
             f"box is {box} voxels, but the images have {stacks.box} pixels: it can be from {SMALLEST_BOX} to that"
         )
     grid = ImageGrid(box, table.pixel_size * stacks.box / box)
+    if settings.diameter is not None and settings.diameter < SMALLEST_DIAMETER * grid.pixel_size:
+        raise ConfigError(
+            f"diameter is {settings.diameter:g} Å, {settings.diameter / grid.pixel_size:.1f} voxels of the map; a "
+            f"particle has at least {SMALLEST_DIAMETER}"
+        )
     if settings.diameter is not None and settings.diameter > grid.length:
         raise ConfigError(
             f"diameter is {settings.diameter:g} Å; it can be up to the images' width, {grid.length:.0f} Å"
@@ -181,7 +187,10 @@ def half_sets(table: ParticleTable, rows: NDArray[np.int64], seed: int) -> tuple
     reason = f"drawn with seed {seed}"
     if sum(sizes):
         reason += f" (rlnRandomSubset names {sizes[0]:,} and {sizes[1]:,} of {len(rows):,} images: no use)"
-    halves = np.random.default_rng(seed).permutation(len(rows)) % 2
+    # rows that name the same image go to the same half, or the halves would share its noise
+    places = np.stack([table.stack_index[rows], table.image_index[rows]])
+    image = np.unique(places, axis=1, return_inverse=True)[1].reshape(-1)
+    halves = (np.random.default_rng(seed).permutation(int(image.max()) + 1) % 2)[image]
     return halves.astype(np.int64), f"halves: {int((halves == 0).sum()):,} and {int(halves.sum()):,} images, {reason}"
 
 
@@ -221,7 +230,7 @@ def _maps_for_all(sums: SliceSums, world: World) -> Tensor:
     volumes = torch.zeros(3, sums.box, sums.box, sums.box)
     with world.together():
         if world.is_first:
-            volumes = _maps(sums).cpu()
+            volumes = maps_of(sums).cpu()
     world.copy_from_first([volumes])
     return volumes
 
@@ -241,8 +250,8 @@ def _finished(volumes: Tensor, grid: ImageGrid, settings: ReconstructionSettings
     return Reconstruction(whole, half1, half2, grid, mask, curves, bright, (*notes, why, mask.note))
 
 
-def _maps(sums: SliceSums) -> Tensor:
-    """The map and its half-maps, (3, box, box, box)."""
+def maps_of(sums: SliceSums) -> Tensor:
+    """The map, filtered by how well its halves agree, and the half-maps, (3, box, box, box)."""
     first, second = (divided(sums, half, light_regularisation(sums, half)) for half in (0, 1))
     correlations = shell_correlations(volume_spectra(first[None]), volume_spectra(second[None]))[0]
     return torch.stack([divided(sums, None, wiener_regularisation(sums, correlations)), first, second])

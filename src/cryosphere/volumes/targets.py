@@ -1,0 +1,78 @@
+"""The latents at which volumes are made: along the main motion, at groups of images, or as given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+from cryosphere.analysis.motions import batches
+from cryosphere.analysis.run import Run
+from cryosphere.analysis.structures import read_latents
+from cryosphere.analysis.traversal import cluster, traverse
+from cryosphere.errors import ConfigError, InputError
+
+_AT_ONCE = 65_536  # images compared with the latents at once
+
+
+@dataclass(frozen=True)
+class TargetSettings:
+    """Which latents: of a .npy file (n, L), or `points` along the main motion and `clusters` groups of images."""
+
+    z: Path | None = None
+    points: int = 6
+    clusters: int = 0
+
+    def __post_init__(self) -> None:
+        if self.points < 0 or self.clusters < 0 or (self.z is None and self.points + self.clusters == 0):
+            raise ConfigError(
+                f"points is {self.points} and clusters {self.clusters}: neither can be negative, and one must be above "
+                "0, or there are no volumes to make"
+            )
+        if self.points == 1:
+            raise ConfigError("points is 1: a path along the motion has 2 at least (or 0, with --clusters)")
+
+
+def chosen_targets(run: Run, settings: TargetSettings) -> NDArray[np.float32]:
+    """Latents (k, L) in the order of the volumes: the main motion's points first, then the groups, largest first.
+
+    Raises:
+        InputError: for a file of other latents than this run's.
+    """
+    if settings.z is not None:
+        given = read_latents(settings.z, run.latent_dim)
+        _check_near(given, run.latents, settings.z)
+        return given
+    latents = run.latents
+    parts = []
+    if settings.points:
+        parts.append(traverse(latents, run.components, 0, points=settings.points).latents)
+    if settings.clusters:
+        parts.append(cluster(latents, settings.clusters).latents)
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _check_near(given: NDArray[np.float32], latents: NDArray[np.float32], source: Path) -> None:
+    """Refuse latents that lie further from any of the run's than those are spread: they are another run's, most likely.
+
+    Raises:
+        InputError: with the first such row.
+    """
+    middle = latents.mean(axis=0, dtype=np.float64)
+    spread, nearest = 0.0, np.full(len(given), np.inf)
+    for part in batches(len(latents), _AT_ONCE):
+        some = latents[part].astype(np.float64)
+        spread += float(np.square(some - middle).sum())
+        nearest = np.minimum(nearest, cdist(some, given.astype(np.float64)).min(axis=0))
+    spread = np.sqrt(spread / len(latents))
+    far = np.flatnonzero(nearest > spread)
+    if len(far):
+        row = int(far[0])
+        raise InputError(
+            f"{source}: row {row} lies {nearest[row]:.3g} from the nearest of this run's {len(latents):,} latents, "
+            f"which are spread by {spread:.3g} about their mean ({len(far)} of {len(given)} rows lie that far): no "
+            "image shows such a conformation. Are these the latents of another run?"
+        )
