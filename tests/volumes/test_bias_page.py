@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -31,9 +32,7 @@ class Opened:
     segmentation: object
     places: np.ndarray
     progress: object = SILENT
-    model: object = field(
-        default_factory=lambda: SimpleNamespace(config=SimpleNamespace(beads=SimpleNamespace(sigma=SIGMA)))
-    )
+    model: ClassVar[object] = SimpleNamespace(config=SimpleNamespace(beads=SimpleNamespace(sigma=SIGMA)))
 
     def coordinates(self, *, z) -> np.ndarray:
         return np.repeat(self.places[None], len(z), axis=0)
