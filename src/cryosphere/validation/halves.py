@@ -104,14 +104,12 @@ def train_halves(
                 _place_particles(run, rows, outdir / name)
     for number, name in enumerate(NAMES, start=1):
         folder = outdir / name
-        config = _config(run.config, particles_of(folder), run.run.model_path, (number, epochs))
+        config = _config(run, particles_of(folder), number, epochs)
         is_begun = RunDirectory(folder).is_occupied()
         log.info("%s: a model of %s images", folder, f"{len(halves.both[number - 1]):,}")
         if train(config, folder, existing="resume" if is_begun else "refuse", progress=progress) == "stopped":
             raise KeyboardInterrupt("stopped; what was learned so far is saved. The same command goes on with it")
-    first, second = (
-        TrainedModel.load(outdir / name, device=run.config.training.device, progress=progress) for name in NAMES
-    )
+    first, second = (TrainedModel.load(outdir / name, device=run.device.type, progress=progress) for name in NAMES)
     return first, second
 
 
@@ -120,14 +118,19 @@ def particles_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.star")
 
 
-def _config(config: Config, particles: Path, model: Path, how: tuple[int, int | None]) -> Config:
-    """The run's settings for a half; `how`: number of the half, and epochs where they are not to be the run's."""
-    number, epochs = how
+def _config(run: TrainedModel, particles: Path, number: int, epochs: int | None) -> Config:
+    """The run's settings for its first or second half; epochs: instead of the run's."""
+    config = run.config
     training = config.training.model_copy(
-        update={"seed": (config.training.seed + number) % 2**63, "epochs": epochs or config.training.epochs}
+        update={
+            "seed": (config.training.seed + number) % 2**63,
+            "epochs": epochs or config.training.epochs,
+            "device": run.device.type,
+        }
     )
     files = config.particles.model_copy(update={"files": (particles.absolute(),), "datadir": None, "check": "off"})
-    return config.model_copy(update={"particles": files, "model": model.absolute(), "training": training})
+    model = run.run.model_path.absolute()
+    return config.model_copy(update={"particles": files, "model": model, "training": training})
 
 
 def _place_particles(run: TrainedModel, rows: Rows, folder: Path) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from html import escape
 
 from cryosphere.presentation.page import Head, counted, facts, figure, page
+from cryosphere.validation.omitted import in_words
 from cryosphere.validation.pictures import pictures
 from cryosphere.validation.results import Validation
 from cryosphere.validation.verdict import Motion, words
@@ -21,6 +22,7 @@ def render(found: Validation) -> str:
         f"<section><h2>Verdict</h2><p><b>{escape(found.conclusion)}</b></p>{_reasons(found)}</section>",
         f"<section><h2>Motions</h2><div class='wide'>{_table(found)}</div>{_note()}</section>",
         "<section><h2>Pictures</h2>" + "".join(map(figure, pictures(found))) + "</section>",
+        _omitted(found),
         f"<section><h2>How it was done</h2>{_method(found)}</section>",
     ]
     return page(head, parts)
@@ -78,6 +80,12 @@ def _note() -> str:
         "Weak: images know the motion from chance, but not clearly or not in every test. Not supported: the data would "
         "look the same without it, as far as these tests can tell.</p>"
     )
+
+
+def _omitted(found: Validation) -> str:
+    if found.omitted is None:
+        return ""
+    return f"<section><h2>A segment that the model did not know</h2><p>{escape(in_words(found.omitted))}</p></section>"
 
 
 def _method(found: Validation) -> str:

@@ -90,6 +90,8 @@ def _gains(found: Validation) -> Picture:
         axes: Any = figure.subplots()
         values, errors = ([getattr(gain, x) for _, gain, _ in bars] for x in ("nats", "error"))
         axes.bar(range(len(bars)), values, yerr=[2 * e for e in errors], color=[b[2] for b in bars], capsize=3)
+        for place, value in enumerate(values):
+            axes.annotate(f"{value:+.2g}", (place, value), (9, 2), textcoords="offset points", fontsize=7)
         largest = max(abs(v) for v in values) or 1.0
         axes.set_yscale("symlog", linthresh=max(0.02 * largest, 1e-3), linscale=0.5)
         axes.axhline(0, color="#444444", linewidth=0.8)

@@ -13,6 +13,7 @@ from cryosphere import __version__
 from cryosphere.structures.beads import Beads
 from cryosphere.validation.agreement import ResidueAgreement, SegmentOverlap
 from cryosphere.validation.gains import Gains
+from cryosphere.validation.omitted import Omitted
 from cryosphere.validation.verdict import Motion
 
 Float = NDArray[np.float64]
@@ -53,6 +54,7 @@ class Validation:
     places: Places
     moves: Float  # (k, R) Å, how far the residues move along each motion, mean of both models
     beads: Beads
+    omitted: Omitted | None = None
 
     @property
     def supported(self) -> list[Motion]:
@@ -87,6 +89,7 @@ class Validation:
                 "displacement_correlation_split_data": _weighted(self.residues.split_data, self.residues.spread),
                 "distance_correlation": self.distance_correlation,
             },
+            "omitted_segment": None if self.omitted is None else asdict(self.omitted),
             "segments": asdict(self.overlap),
             "principal_motion_amplitudes": [list(one) for one in self.amplitudes],
             "sets": asdict(self.sets),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryosphere.analysis.run import Run
+from cryosphere.analysis.segments import Segmentation
 from cryosphere.errors import InputError
 from cryosphere.files import replacing
 from cryosphere.particles.table import ParticleTable
@@ -23,6 +25,7 @@ from cryosphere.validation.gains import gains
 from cryosphere.validation.halves import Halves, choose_halves, train_halves
 from cryosphere.validation.library import in_one_frame, library
 from cryosphere.validation.motions import Common, Side, common_motions, displacement, without_view
+from cryosphere.validation.omitted import Omitted, look_for, segment_to_hide, train_without
 from cryosphere.validation.page import render
 from cryosphere.validation.reading import Observer
 from cryosphere.validation.results import Places, Sets, Validation
@@ -37,10 +40,14 @@ SAME_MOTION = 0.2  # correlation from which a motion is said to go with a compon
 
 @dataclass(frozen=True)
 class ValidationSettings:
-    """epochs: of either half's model; None: the run's. seed: of the halves where they are drawn, and of the null."""
+    """epochs: of either half's model; None: the run's. seed: of the halves where they are drawn, and of the null.
+
+    omit_segment: train one more model that lacks the segment which moves most, and look for its density.
+    """
 
     epochs: int | None = None
     seed: int = 0
+    omit_segment: bool = False
 
 
 def validate(
@@ -69,21 +76,51 @@ def validate(
         raise InputError(f"--epochs is {settings.epochs}: each half is trained for one epoch at least")
     model = TrainedModel.load(run, device=device, progress=progress)
     world = model.world
-    with no_empty_folders(folder), ExitStack() as alone:
+    with no_empty_folders(folder):
         with world.together():
             halves = choose_halves(model.table, settings.seed)
             log.info("%s; %d images are put aside for the comparison", halves.how, len(halves.test))
         _ = model.loader  # images that have gone are told of before two trainings are spent on them
         trained = train_halves(model, halves, folder, settings.epochs, progress)
-        for one in (model, *trained):
-            alone.enter_context(one.working_alone())
-        with world.together():
+        found = None
+        with _alone(model, *trained), world.together():
             if world.is_first:
                 found = compare(model, trained, halves, settings.seed, progress)
+        omitted = _omit(model, trained[0], found, folder, progress) if settings.omit_segment else None
+        with world.together():
+            if found is not None:
+                found = replace(found, omitted=omitted)
                 write(found, folder)
                 log.info("%s", found.conclusion)
                 log.info("page: %s", folder / PAGE)
     return folder / PAGE
+
+
+@contextmanager
+def _alone(*models: TrainedModel) -> Iterator[None]:
+    """A block in which each process works by itself."""
+    with ExitStack() as stack:
+        for one in models:
+            stack.enter_context(one.working_alone())
+        yield
+
+
+def _omit(
+    run: TrainedModel, half: TrainedModel, found: Validation | None, folder: Path, progress: Progress
+) -> Omitted | None:
+    """What comes back of the segment that moves most, hidden from a model of half 1's images; None where none moves.
+
+    found: None on all processes but the first.
+    """
+    world = run.world
+    segmentation = Segmentation(run.atomic_model.beads, run.membership())
+    chosen = None if found is None or not len(found.moves) else segment_to_hide(segmentation, found.moves[0])
+    segment = int(world.from_first(np.array([-1 if chosen is None else chosen]))[0])
+    if segment < 0:
+        return None
+    lacking = train_without(half, segmentation.assignment == segment, folder, progress)
+    with _alone(half, lacking), world.together():
+        return look_for(segmentation, segment, half, lacking, progress) if world.is_first else None
 
 
 def compare(
