@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,6 +84,14 @@ class HingeModel:
     noise: float = 3.0
     segment_count: int = 3
     validation_rows: np.ndarray = field(default_factory=lambda: np.arange(0, dtype=np.int64))
+    occupancy: Callable[[np.ndarray], np.ndarray] | None = None  # from latents (n, L) to (n, residues)
+
+    @property
+    def learns_occupancy(self) -> bool:
+        return self.occupancy is not None
+
+    def occupancies(self, z):
+        return self.occupancy(np.asarray(z))
 
     def __post_init__(self) -> None:
         self.latent_dim = self.z.shape[1]
@@ -105,6 +114,9 @@ class HingeModel:
         rows = slice(None) if rows is None else rows
         mean = self.z[rows].astype(np.float32)
         return SimpleNamespace(mean=mean, sd=np.full_like(mean, 0.1))
+
+    def structure_error(self, progress=None):
+        return None
 
     def membership(self):
         residues = len(self.atomic_model.beads)

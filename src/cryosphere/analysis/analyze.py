@@ -30,6 +30,7 @@ from cryosphere.analysis.movement import (
     segment_motions,
     superposed_atom_frames,
 )
+from cryosphere.analysis.occupancy import residue_occupancy
 from cryosphere.analysis.pca import PrincipalComponents
 from cryosphere.analysis.report import Origin, render
 from cryosphere.analysis.run import Run
@@ -95,6 +96,8 @@ def _build(run: Run, folder: Path, settings: AnalysisSettings, progress: Progres
     _write_structures(run, folder, traversals, clusters, progress)
     findings = _find(run, components, traversals)
     _movement_table(run, findings).to_csv(folder / "movement.csv", index=False)
+    if findings.occupancy is not None:
+        findings.occupancy.table(_residues(run)).to_csv(folder / "occupancy.csv", index=False)
     pictures = draw_pictures(run, findings, traversals)
     (folder / "pictures").mkdir()
     for picture in pictures:
@@ -216,13 +219,17 @@ def _find(run: Run, components: PrincipalComponents, traversals: list[Traversal]
         base_correlation=run.facts.base_correlation if run.facts else None,
         notes=tuple(run.facts.notes) if run.facts else (),
         bonds=bond_lengths(run.model, traversals),
+        occupancy=residue_occupancy(run),
         moving_parts=run.moving_parts,
     )
 
 
 def _movement_table(run: Run, findings: Findings) -> pd.DataFrame:
-    table = run.residue_table[["chain", "residue", "insertion", "name", "segment"]].copy()
-    return table.assign(rms_displacement=findings.residue_movement.round(3))
+    return _residues(run).assign(rms_displacement=findings.residue_movement.round(3))
+
+
+def _residues(run: Run) -> pd.DataFrame:
+    return run.residue_table[["chain", "residue", "insertion", "name", "segment"]].copy()
 
 
 def _origin(run: Run) -> Origin:

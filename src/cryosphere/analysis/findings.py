@@ -14,6 +14,7 @@ from cryosphere.analysis.bodies import Body
 from cryosphere.analysis.bonds import BondLengths
 from cryosphere.analysis.motions import batches
 from cryosphere.analysis.movement import SegmentMovement
+from cryosphere.analysis.occupancy import ResidueOccupancy
 from cryosphere.analysis.pca import PrincipalComponents
 from cryosphere.analysis.segments import Segmentation
 from cryosphere.fourier import from_spectrum, to_spectrum, up_to
@@ -75,6 +76,7 @@ class Findings:
     bonds: BondLengths | None = None  # None: no protein chain
     notes: tuple[str, ...] = ()  # what was chosen before training, and why
     moving_parts: MovingParts | None = None  # where the number of segments was left to the images: the bodies
+    occupancy: ResidueOccupancy | None = None  # None: not learned
 
     @property
     def moving(self) -> list[int]:

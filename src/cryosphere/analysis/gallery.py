@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from cryosphere.analysis.findings import Findings
 from cryosphere.analysis.motions import relative_to
 from cryosphere.analysis.movement import bead_frames, segment_motions, summarise
-from cryosphere.analysis.pictures.chains import MOST_CHAINS, ChainLayout, residue_movement, segments_along_chains
+from cryosphere.analysis.pictures.chains import (
+    MOST_CHAINS,
+    ChainLayout,
+    occupancy_along_chains,
+    residue_movement,
+    segments_along_chains,
+)
 from cryosphere.analysis.pictures.curves import motion_distributions, training_curves
 from cryosphere.analysis.pictures.ensemble import structure_ensemble
 from cryosphere.analysis.pictures.images import example_images
@@ -62,8 +68,9 @@ def _chains(run: Run, findings: Findings) -> list[Picture]:
         np.asarray(beads.chain)[polymer], beads.number[polymer], segmentation.assignment[polymer], segmentation.residues
     )
     left_out = len(np.unique(layout.chain)) - layout.chain_count
+    occupancy = findings.occupancy
     note = f" The first {MOST_CHAINS} chains are shown; {left_out} more are in the tables." if left_out > 0 else ""
-    return [
+    shown = [
         Picture(
             "segments.png",
             "Which residues move together",
@@ -80,6 +87,19 @@ def _chains(run: Run, findings: Findings) -> list[Picture]:
             png(residue_movement(layout, findings.residue_movement[polymer])),
         ),
     ]
+    if occupancy is not None:
+        band = (occupancy.low[polymer], occupancy.high[polymer]) if occupancy.varies else None
+        words = "Points: mean over the images; grey: from the 5th to the 95th percentile of them. " if band else ""
+        shown.append(
+            Picture(
+                "occupancy.png",
+                "How much of each residue there is",
+                "Occupancy of each residue, learned in training, relative to whole residues: 0 where the input model "
+                f"has a residue that the images do not show. {words}Colours as above." + note,
+                png(occupancy_along_chains(layout, occupancy.mean[polymer], band)),
+            )
+        )
+    return shown
 
 
 def _distributions(run: Run) -> Picture:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import numpy as np
 
 from cryosphere.analysis.findings import NEGLIGIBLE_MOTION, Findings, warnings
+from cryosphere.analysis.occupancy import ABSENT, WHOLE, ranges_of
 from cryosphere.analysis.report_page import FILES
 from cryosphere.analysis.run import ONE_BODY
 from cryosphere.analysis.segments import FIXED, ResidueRange
@@ -108,7 +109,7 @@ def _summary(findings: Findings) -> str:
     if still:
         names = ", ".join(f"<b>{segmentation.names[s]}</b>" for s in sorted(still))
         items.append(f"{names} hardly move{'s' if len(still) == 1 else ''} (less than {limit:.1f} Å RMS).")
-    closing = [_bodies_sentence(findings), _fit_sentence(findings)]
+    closing = [_bodies_sentence(findings), _occupancy_sentence(findings), _fit_sentence(findings)]
     return (
         "".join(f"<p>{sentence}</p>" for sentence in sentences)
         + ("<ul>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>" if items else "")
@@ -183,6 +184,26 @@ def _moving_parts_sentence(findings: Findings, found: MovingParts) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * min(max(share, 0.0), 1.0):.0f} %"
+
+
+def _occupancy_sentence(findings: Findings) -> str:
+    """What the images lack of the input model, where that was learned."""
+    found, beads = findings.occupancy, findings.segmentation.beads
+    if found is None:
+        return ""
+    kinds = (
+        (found.absent(), f"{{}} of the input model {{}} not in the images (occupancy under {ABSENT})"),
+        (found.switching(), "{} {} in some images and not in others"),
+        (found.partial(), f"{{}} {{}} only partly there (under {WHOLE}), or smeared by motion that was not learned"),
+    )
+    told = [
+        words.format(counted(int(which.sum()), "residue"), "is" if which.sum() == 1 else "are")
+        + f": {_ranges(ranges_of(which, beads))}"
+        for which, words in kinds
+        if which.any()
+    ]
+    what = ". ".join(told) if told else f"all residues are there (over {WHOLE})"
+    return f"How much of each residue the images show was learned, relative to whole residues: {what}."
 
 
 def _fit_sentence(findings: Findings) -> str:

@@ -20,6 +20,8 @@ FILES = {
     "(Å), relative to the largest body (column `reference` of segments.csv)",
     "motions.csv": "the same in the frame of the input model, motion of the whole molecule included",
     "movement.csv": "RMS displacement of every residue over the images",
+    "occupancy.csv": "how much of every residue there is, relative to whole ones; where that differs from image to "
+    "image, its mean and percentiles over the images",
     "pca.csv": "image name, place along the principal components and cluster of every image, to make selections with",
     "z.npy": "latent of every image, in the order of the input: float32, (images, latent dimensions)",
     "z_sd.npy": "its posterior standard deviation",

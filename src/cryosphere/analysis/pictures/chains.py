@@ -102,6 +102,19 @@ def _labels(axes: Axes, row: int, layout: ChainLayout, residues: NDArray[np.int6
 
 def residue_movement(layout: ChainLayout, movement: Float) -> Figure:
     """RMS displacement (R,) in Å of every residue over the images, against its number; one panel per chain."""
+    return _against_number(layout, movement, "RMS displacement (Å)", max(float(movement.max(initial=0.0)) * 1.08, 0.1))
+
+
+def occupancy_along_chains(layout: ChainLayout, occupancy: Float, band: tuple[Float, Float] | None = None) -> Figure:
+    """Occupancy (R,) of every residue against its number, one panel per chain. `band`: how far it varies."""
+    highest = occupancy if band is None else band[1]
+    return _against_number(layout, occupancy, "occupancy", max(float(highest.max(initial=1.0)) * 1.08, 1.1), band)
+
+
+def _against_number(
+    layout: ChainLayout, every: Float, label: str, top: float, band: tuple[Float, Float] | None = None
+) -> Figure:
+    """Values (R,) of every residue from 0 to `top`, one panel per chain, over a grey band (R,) each."""
     colours = segment_colours(layout.segment_sizes)
     count = layout.chain_count
     columns = 1 if count <= 6 else 2 if count <= 12 else 4
@@ -110,10 +123,13 @@ def residue_movement(layout: ChainLayout, movement: Float) -> Figure:
         figure = new_figure(9.5, 0.7 + (2.4 if count == 1 else 1.5 if columns < 4 else 1.1) * rows)
         panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
         for axes, (name, residues) in zip(panels, layout.chains(), strict=False):
-            numbers, values = layout.number[residues], movement[residues]
+            numbers, values = layout.number[residues], every[residues]
             order = np.argsort(numbers, kind="stable")
             gaps = np.where(np.diff(numbers[order], prepend=numbers[order][0]) > 1, np.nan, 0.0)
             axes.plot(numbers[order], values[order] + gaps, color="#bbbbbb", linewidth=0.7, zorder=1)
+            if band is not None:
+                low, high = (edge[residues][order] + gaps for edge in band)
+                axes.fill_between(numbers[order], low, high, color="#dddddd", linewidth=0, zorder=0)
             size = 14 if len(residues) < 200 else 5
             axes.scatter(
                 numbers, values, c=colours[layout.assignment[residues]], s=size, linewidths=0, zorder=2, clip_on=False
@@ -124,8 +140,7 @@ def residue_movement(layout: ChainLayout, movement: Float) -> Figure:
             axes.tick_params(labelsize=8 if columns < 4 else 6.5)
         for axes in panels[count:]:
             axes.set_visible(False)
-        top = max(float(movement.max(initial=0.0)) * 1.08, 0.1)
         panels[0].set_ylim(-0.03 * top, top)
         figure.supxlabel("residue number in the input model", fontsize=9)
-        figure.supylabel("RMS displacement (Å)", fontsize=9)
+        figure.supylabel(label, fontsize=9)
         return figure
