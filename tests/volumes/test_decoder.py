@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,6 +186,56 @@ def test_what_a_group_is_given_at_a_frequency_is_its_density_turned_back_by_the_
     true = 0.5 * spectrum_of_beads(beads, found.places[full] / (2 * GRID.length))
     assert float((left - true).abs().square().sum().sqrt()) < 0.15 * float(true.abs().square().sum().sqrt())
     assert torch.allclose(found.products.sum(-1), torch.zeros(len(full), 2), atol=2e-3 * float(true.abs().max()) * 300)
+
+
+def quarter_turns():
+    """The 24 turns of a cube: they take the grid's places to places of the grid, so that nothing is interpolated."""
+    found = []
+    for order in itertools.permutations(range(3)):
+        for signs in itertools.product((1.0, -1.0), repeat=3):
+            matrix = torch.zeros(3, 3)
+            matrix[range(3), order] = torch.tensor(signs)
+            if torch.linalg.det(matrix) > 0:
+                found.append(matrix)
+    return torch.stack(found)
+
+
+def test_the_misfit_from_sums_is_that_of_all_images_one_by_one():
+    """|F - CTF · V|² summed over images and frequencies, for a density of each group, less the same for the consensus.
+
+    The sums hold half of the frequencies, and next to nothing is added to the consensus' weights.
+    """
+    generator = torch.Generator().manual_seed(3)
+    rotations, band = quarter_turns(), Band.up_to(4, 16, 64.0)
+    images, transfer = (torch.randn(24, *shape, generator=generator) for shape in ((9, 9), (1, 1)))
+    group = torch.arange(24) % 2
+    sums = SliceSums.empty(9, sets=2)
+    slices = torch.fft.rfft2(images) * transfer
+    sums.add(slices, transfer.square().expand(slices.shape), rotations, group)
+    found = condensed(sums, band, torch.tensor([2.0, 1.0, 1.0])[:, None].expand(3, 5))  # the noise's power is 1
+    evidence = Evidence.of(found, torch.ones(5), band)
+    beads = 5 * torch.randn(2, 6, 3, generator=generator)
+
+    def coefficients(of_group, frequencies):  # 0 at the origin, which is its own mirror image
+        return spectrum_of_beads(beads[of_group], frequencies) - 6.0
+
+    asked = torch.stack([coefficients(k, evidence.frequencies) for k in (0, 1)], dim=-1)
+    asked = torch.view_as_real(asked).movedim(-1, 1).float()
+    misfit = evidence.misfit(asked, torch.arange(len(asked))) * found.weights.sum()
+
+    k = torch.cartesian_prod(*[torch.arange(-4, 5)] * 2)
+    k = k[k.square().sum(-1) <= 16]
+    spectra = torch.fft.fft2(images)[:, k[:, 1], k[:, 0]]
+    places = torch.einsum("nji,rj->nri", rotations[:, :2], k.float()).round().long()
+    common = torch.zeros(9, 9, 9, dtype=torch.complex64), torch.zeros(9, 9, 9)
+    at = tuple(places.flatten(0, 1).T)
+    common[0].index_put_(at, (spectra * transfer[:, 0]).flatten(), accumulate=True)
+    common[1].index_put_(at, transfer[:, 0].square().expand(24, len(k)).flatten(), accumulate=True)
+    consensus = (common[0] / common[1].clamp_min(1e-6))[tuple(places.movedim(-1, 0))]
+    own = torch.stack([coefficients(int(group[n]), places[n] / 64.0) for n in range(24)])
+    left, before = (spectra - transfer[:, 0] * (consensus + more) for more in (own, 0 * own))
+    expected = (left.abs().square() - before.abs().square()).sum()
+    assert float(2 * misfit) == pytest.approx(float(expected), rel=5e-3)
 
 
 def test_every_place_of_the_band_is_asked_once_without_its_mirror_image():

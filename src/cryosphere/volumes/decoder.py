@@ -118,20 +118,22 @@ def decoded(
     """What `decode_states` gives, of images whose latents are known already."""
     table, device = images.stacks.table, find_device(settings.device)
     rows = np.arange(len(table))
+    width = images.stacks.box * table.pixel_size
     how = ReconstructionSettings(
         box=settings.box,
         contrast="white" if images.sign > 0 else "black",
-        diameter=settings.diameter and images.diameter,
+        diameter=settings.diameter or min(images.diameter, width),
         seed=settings.seed,
         device=settings.device,
     )
     with world.together():
         halves = check_halves(images.stacks, settings.seed)
     consensus = reconstruct_particles(table, images.stacks, rows, how, progress, world)
+    budget = float(world.gather(np.array([_memory(world)])).min())  # all processes take the same groups
     with world.together():
-        scale = find_scale(images.stacks, rows, (how.diameter or DIAMETER * consensus.grid.length) / 2)
+        scale = find_scale(images.stacks, rows, (how.diameter or images.diameter) / 2)
         maker = SliceMaker(images.stacks, CtfParameters.from_table(table), consensus.grid, scale, padded=1)
-        group, band = plan(images.latents, consensus, _memory(world))
+        group, band = plan(images.latents, consensus, budget)
     log.info("%s", scale.note())
     training = HalfTraining(maker, images, group, band, signal_amplitudes(consensus, band), settings)
     z = torch.from_numpy(targets).to(device)
