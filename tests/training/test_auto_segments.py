@@ -141,14 +141,13 @@ def few(hinge_data) -> list[str]:
 def test_a_run_writes_its_moving_parts_and_resumes_to_the_same_numbers(
     settings, few, tmp_path: Path, monkeypatch, caplog
 ) -> None:
-    config = settings(*few, epochs=5, segments="auto")
+    config = settings(*few, "segmentation.start=6", epochs=5, segments="auto")
     with caplog.at_level("INFO"):
         train(config, tmp_path / "whole")
-    assert "to begin with, for 100 residues" in caplog.text
+    assert "segments: 6 to begin with, for 100 residues" in caplog.text
     assert "moving part" in caplog.text
     alive = [int(row["segments"]) for row in read_metrics(tmp_path / "whole")]
-    assert alive[0] == start_count(100)
-    assert alive[-1] < alive[0]
+    assert alive[-1] < alive[0] == 6
     found = MovingParts.load(tmp_path / "whole" / "moving_parts.json")
     assert found.segments <= alive[-1]
     assert sorted(s for part in found.parts for s in part) == sorted({s for part in found.parts for s in part})
@@ -185,6 +184,8 @@ def test_auto_goes_with_neither_parts_nor_a_ban_on_joining() -> None:
         configure(**inputs, overrides=["segmentation.join=false"])
     with pytest.raises(ConfigError, match="not both"):
         configure(**inputs, overrides=["segmentation.parts=[{chain: A}]"])
+    with pytest.raises(ConfigError, match="start is for count: auto"):
+        configure(**{**inputs, "segments": 4}, overrides=["segmentation.start=8"])
     for wrong in (0, "many"):
         with pytest.raises(ConfigError, match=r"segmentation\.count"):
             configure(**{**inputs, "segments": wrong})
@@ -197,4 +198,6 @@ def test_the_command_line_takes_a_number_or_auto(hinge_data, tmp_path: Path, cap
     assert "many" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
     assert run([*arguments, "--segments", "auto", "--no-check"]) == 0
-    assert "count: auto" in (tmp_path / "run" / "config.yaml").read_text()
+    config = (tmp_path / "run" / "config.yaml").read_text()
+    assert "count: auto" in config
+    assert f"start: {start_count(100)}" in config  # so that the run can be read whatever later versions begin with

@@ -112,9 +112,11 @@ def parts_of(config: Config, beads: Beads) -> list[Part]:
 def _parts(config: Config, beads: Beads) -> list[Part]:
     settings = config.segmentation
     if not settings.parts:
-        count = start_count(len(beads)) if settings.count == "auto" else settings.count or DEFAULT_SEGMENTS
+        name, count = "count", settings.count or DEFAULT_SEGMENTS
+        if count == "auto":
+            name, count = "start", settings.start or start_count(len(beads))
         if count > len(beads):
-            raise ConfigError(f"segmentation.count is {count}, but the model has only {len(beads)} residues")
+            raise ConfigError(f"segmentation.{name} is {count}, but the model has only {len(beads)} residues")
         places = along_chain(beads)
         return [Part(int(places.min()), int(places.max()), count)]
     parts = [_part(part, beads) for part in settings.parts]

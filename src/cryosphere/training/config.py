@@ -83,6 +83,11 @@ class SegmentationSettings(Section):
         default=None,
         description="segments at most, over the whole model; by default 10; auto: as many as held-out images bear out",
     )
+    start: int | None = Field(
+        default=None,
+        ge=1,
+        description="segments that count: auto begins with; by default one for 80 residues, but 10 to 30",
+    )
     parts: tuple[PartSettings, ...] = Field(default=(), description="stretches to cut; the rest then stays fixed")
     temperature: float = Field(default=20.0, gt=0, description="τ of equation 6; higher is sharper")
     prior_sd: float = Field(default=1.0, gt=0, description="in segment lengths for the means")
@@ -92,6 +97,8 @@ class SegmentationSettings(Section):
     def _count_or_parts(self) -> SegmentationSettings:
         if self.count is not None and self.parts:
             raise ValueError("give the number of segments in each part, or for the whole model, not both")
+        if self.start is not None and self.count != "auto":
+            raise ValueError("start is for count: auto, which begins with it; a number of segments is given as count")
         if self.count == "auto" and not self.join:
             raise ValueError("count: auto finds the number of segments by joining them, which join: false forbids")
         return self

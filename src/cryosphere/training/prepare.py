@@ -106,9 +106,11 @@ def _completed(
         segmentation = segmentation.model_copy(update={"count": DEFAULT_SEGMENTS})
     if segmentation.count == "auto":
         residues = len(atomic_model.beads)
+        start = segmentation.start or start_count(residues)
+        segmentation = segmentation.model_copy(update={"start": start})
         notes.append(
-            f"segments: {start_count(residues)} to begin with, for {residues:,} residues; those that the images do not "
-            "tell apart are joined on the way"
+            f"segments: {start} to begin with, for {residues:,} residues; those that the images do not tell apart are "
+            "joined on the way"
         )
     training = config.training
     if training.epochs is None:
