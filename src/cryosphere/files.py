@@ -72,6 +72,14 @@ def saying_where_the_disk_is_full(path: Path) -> Iterator[None]:
         ) from error
 
 
+def can_hold_files(folder: Path) -> bool:
+    """Whether files can be made in a folder, or in the one that could be made at this place; nothing is made."""
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    return place.is_dir() and is_writable(place)
+
+
 def is_writable(folder: Path) -> bool:
     """Whether files can be made in a folder, which is made itself if it is not there: tried, for no flag tells it."""
     try:

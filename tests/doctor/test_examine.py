@@ -21,9 +21,13 @@ from cryosphere.particles.read import read_particles
 from cryosphere.particles.stacks import ImageStacks
 from cryosphere.particles.star import write_star
 from cryosphere.particles.table import ParticleTable
+from cryosphere.settings import validate
+from cryosphere.simulation.config import SimulationConfig
 from cryosphere.simulation.faults import FAULTS, plant
+from cryosphere.simulation.protein import two_domain_protein
+from cryosphere.simulation.simulate import simulate
 from cryosphere.simulation.stack_writer import StackWriter
-from cryosphere.structures.model import read_model
+from cryosphere.structures.model import model_from_structure, read_model
 from cryosphere.structures.write import write_model
 
 from .conftest import Sound
@@ -53,6 +57,49 @@ def test_a_sound_set_of_a_protein_that_moves_is_sound(sound: Sound):
     assert diagnosis.verdict == "sound"
     assert set(verdicts(diagnosis).values()) == {"sound"}
     assert diagnosis.contrast == "white"
+
+
+def test_one_subunit_of_a_complex_is_a_sound_model(tmp_path: Path):
+    """The other three are in the images as well, so images fit other rows' poses better than one subunit explains."""
+    protein = two_domain_protein(0, (60, 40)).model
+    subunit = protein.positions - protein.positions.mean(axis=0) + [20.0, 16.0, 12.0]
+    turns = [np.diag(signs) for signs in ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))]
+    complex_ = protein.with_positions(subunit)
+    for name, turn in zip("BCD", turns[1:], strict=True):
+        chain = protein.with_positions(subunit @ turn)[0][0].clone()
+        chain.name = name
+        complex_[0].add_chain(chain)
+    write_model(tmp_path / "subunit.cif", protein, subunit)
+    write_model(tmp_path / "complex.cif", model_from_structure(complex_, "complex"))
+    still = {"kind": "discrete", "angles_degrees": [0.0]}
+    domains = [{"residues": [{"chain": "A", "first": 1, "last": 40}], "axis": [0, 0, 1]}]
+    settings = {
+        "model": str(tmp_path / "complex.cif"),
+        "motion": {"kind": "hinge", "domains": domains, "angles": still},
+        "images": {"count": 400, "box": 48, "pixel_size": 3.0, "snr": 0.1, "shift": 6.0},
+        "ctf": {"kind": "distribution"},
+    }
+    done = simulate(validate(SimulationConfig, settings, origin="D2"), tmp_path / "data")
+    diagnosis = examine([done.particles], tmp_path / "subunit.cif")
+    assert diagnosis.faults == []
+    assert verdicts(diagnosis)["image-order"] == "sound"
+
+
+def test_a_wrong_voltage_of_one_optics_group_is_named(sound: Sound, tmp_path: Path):
+    table = read_particles(sound.particles)
+    groups = (table.optics[0], replace(table.optics[0], name="second microscope", voltage_kv=100.0))
+    halves = np.arange(len(table)) % 2
+    stacks = tuple(str(sound.particles.parent / name) for name in table.stacks)
+    write_star(tmp_path / "p.star", replace(table, optics=groups, optics_index=halves, stacks=stacks))
+    diagnosis = examine([tmp_path / "p.star"], sound.model)
+    assert diagnosis.faults == ["voltage"]
+    assert "second microscope fit 300 kV better than the 100 kV" in text(diagnosis)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_two_or_three_images_prove_nothing(count: int, sound: Sound):
+    for seed in range(8):
+        assert examine([sound.particles], sound.model, images=count, seed=seed).faults == []
 
 
 def test_two_faults_at_once_are_both_named(sound: Sound, tmp_path: Path):

@@ -139,6 +139,14 @@ def test_half_maps_share_no_image(noisy, tmp_path):
     assert not np.allclose(after.half2, before.half2)
 
 
+def test_rows_of_one_image_are_drawn_into_the_same_half(noisy):
+    table = read_particles(noisy.particles)
+    twice = table[np.repeat(np.arange(50), 2)]
+    halves, _ = half_sets(twice, np.arange(100), seed=0)
+    assert np.array_equal(halves[::2], halves[1::2])
+    assert halves.sum() == 50
+
+
 def test_halves_come_from_the_file_or_are_drawn(noisy):
     table = read_particles(noisy.particles)
     rows = np.arange(10)
@@ -178,6 +186,8 @@ def test_what_cannot_be_reconstructed_is_refused(noisy):
         reconstructed(noisy, box=64)
     with pytest.raises(ConfigError, match="diameter is 500"):
         reconstructed(noisy, diameter=500.0)
+    with pytest.raises(ConfigError, match=r"diameter is 3 Å, 0\.8 voxels"):
+        reconstructed(noisy, diameter=3.0)
     with pytest.raises(ParticleError, match="at least 2 images"):
         reconstructed(noisy, np.array([3]))
     table = read_particles(noisy.particles, poses="ignored")
@@ -198,6 +208,8 @@ def test_a_given_mask_must_be_on_the_grid_of_the_map(noisy, tmp_path):
         attempt(48, 3.0, 1.0)
     with pytest.raises(MapError, match="from 0 to 1, this file has 0 to 7"):
         attempt(48, 4.0, 7.0)
+    with pytest.raises(MapError, match="too few for a correlation"):
+        attempt(48, 4.0, 0.001)
     assert not (tmp_path / "out").exists()
     assert attempt(48, 4.0, 1.0).mask.note == "mask: as given"
 

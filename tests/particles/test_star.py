@@ -64,6 +64,16 @@ def test_names_that_look_like_numbers_stay_text(star, optics, particles):
     assert read_star(star(optics=optics(), particles=columns)).stacks == ("0012", "12")
 
 
+@pytest.mark.parametrize("label", ["rlnCtfDataAreCtfPremultiplied", "rlnCtfDataArePhaseFlipped"])
+def test_images_that_were_corrected_for_their_ctf_are_refused(label, star, optics, particles):
+    groups = len(next(iter(optics().values())))
+    with pytest.raises(ParticleError, match=label):
+        read_star(star(optics=optics() | {label: ["1"] * groups}, particles=particles()))
+    with pytest.raises(ParticleError, match=label):
+        read_star(star(optics=optics(), particles=particles() | {label: ["0", "0", "1", "0"]}))
+    assert len(read_star(star(optics=optics() | {label: ["0"] * groups}, particles=particles()))) == 4
+
+
 def test_a_name_without_number_is_a_file_of_one_image(star, optics, particles):
     columns = particles() | {"rlnImageName": ["one.mrc", "two.mrc", "3@a.mrcs", "2@a.mrcs"]}
     table = read_star(star(optics=optics(), particles=columns))

@@ -42,11 +42,15 @@ def doctor(
     from cryosphere.cli.progress import terminal_progress
     from cryosphere.doctor.diagnosis import text
     from cryosphere.doctor.examine import examine
+    from cryosphere.errors import ConfigError
+    from cryosphere.files import can_hold_files
 
+    if outdir is not None and not can_hold_files(outdir):
+        raise ConfigError(f"{outdir}: no files can be written there; choose another folder (--outdir)")
     found = examine(particles, model, datadir=datadir, images=images, seed=seed, progress=terminal_progress())
+    print(json.dumps(found.as_dict(), indent=2) if json_ else text(found))
     if outdir is not None:
         from cryosphere.doctor.page import write_page
 
         write_page(found, outdir, f"{particles[0].name} and {model.name}")
-    print(json.dumps(found.as_dict(), indent=2) if json_ else text(found))
     return FAULT_FOUND if found.faults else 0

@@ -112,8 +112,9 @@ class View:
         if reading.mirror is not None:
             positions = positions * torch.tensor(reading.mirror)
         ctf = CtfParameters.from_table(table)
-        if reading.voltage_kv is not None:
-            ctf = replace(ctf, voltage_kv=torch.full_like(ctf.voltage_kv, reading.voltage_kv))
+        for group, voltage in reading.voltages:
+            ours = torch.from_numpy(table.optics_index == group)
+            ctf = replace(ctf, voltage_kv=torch.where(ours, voltage, ctf.voltage_kv))
         grid = ImageGrid(sample.grid.box, sample.grid.pixel_size / reading.scale)
         shifts = torch.as_tensor(table.shifts, dtype=torch.float32) * (reading.shift_factor / reading.scale)
         return cls(

@@ -50,6 +50,8 @@ def examine(
     """
     if images < 2:
         raise ConfigError(f"{images} image(s) asked for; the doctor needs at least 2 (--images) and wants {IMAGES:,}")
+    if seed < 0:
+        raise ConfigError(f"seed is {seed}; it is a whole number from 0 (--seed)")
     table = read_particles(list(particles))
     stacks = ImageStacks(table, datadir)
     return Examination(table, stacks, read_model(model), images, seed, progress).diagnosis()

@@ -37,7 +37,7 @@ class Belonging:
         """Whether images show the protein, but their own rows explain them no better than others' rows do."""
         if self.strangers >= FEW and self.gain < SURE * self.own_error:
             return True
-        shown = self.others > SHOWN * self.others_error
+        shown = self.others > SHOWN * self.others_error and self.gain < self.others
         return shown and self.gain + SURE * self.own_error < LITTLE * self.possible
 
     @property
@@ -45,7 +45,8 @@ class Belonging:
         """What right poses would bring beyond other rows, by how well images fit these.
 
         If an image has correlation c with its own projection, it has c times the likeness of two projections with
-        another's: so the others' fit says what its own should be.
+        another's: so the others' fit says what its own should be. Where images show more than the model, such as the
+        other subunits, it may say too much.
         """
         return self.others * (1 / self.likeness - 1) if self.likeness > 0 else 0.0
 

@@ -22,6 +22,7 @@ ORDER_MEND = (
     "the image numbers (rlnImageName, blob/idx) do not fit the stack: write stack and particle file anew together"
 )
 _SAME_VOLTAGE = 0.05  # of it: as good as equal
+_FEW_GROUPS = 4  # of optics: each is then tried by itself
 _PIXEL_SIZE_TELLS = 0.1  # from 1 Å: below, pixels and Å cannot be told apart
 
 
@@ -35,7 +36,7 @@ class Reading:
     scale: float = 1.0  # the images' pixels are the written pixel size over this
     scale_ctf: bool = True  # whether the transfer functions were found with the true pixel size, too
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)  # Å, where the model should be moved
-    voltage_kv: float | None = None  # of all particles, instead of what is written
+    voltages: tuple[tuple[int, float], ...] = ()  # kV of optics groups (from 0), instead of what is written
     phases_flipped: bool = False  # the images are already corrected for the transfer function's signs
     order: Order = "as written"  # of the images against the rows
 
@@ -108,17 +109,8 @@ def _shifts(reading: Reading, table: ParticleTable) -> Iterator[Alternative]:
 
 
 def _optics(reading: Reading, table: ParticleTable) -> Iterator[Alternative]:
-    if reading.voltage_kv is None:
-        written = sorted({group.voltage_kv for group in table.optics})
-        for voltage in VOLTAGES:
-            if all(abs(voltage - one) > _SAME_VOLTAGE * one for one in written):
-                yield Alternative(
-                    "voltage",
-                    replace(reading, voltage_kv=voltage),
-                    f"the images fit {voltage:g} kV better than the {_listed(written)} kV that the file says",
-                    f"correct the voltage (rlnVoltage, ctf/accel_kv) to {voltage:g} kV, or estimate the CTFs again if "
-                    "they were estimated with the wrong one",
-                )
+    if not reading.voltages:
+        yield from _voltages(reading, table)
     if not reading.phases_flipped:
         yield Alternative(
             "phases-flipped",
@@ -126,6 +118,31 @@ def _optics(reading: Reading, table: ParticleTable) -> Iterator[Alternative]:
             "the images have been corrected for the signs of the CTF already",
             "extract the particles without phase flipping",
         )
+
+
+def _voltages(reading: Reading, table: ParticleTable) -> Iterator[Alternative]:
+    """Another voltage for all groups of which the same is written and, where groups are few, for each by itself."""
+    sets: dict[tuple[int, ...], float] = {}
+    for written in sorted({group.voltage_kv for group in table.optics}):
+        sets[tuple(k for k, group in enumerate(table.optics) if group.voltage_kv == written)] = written
+    if len(table.optics) <= _FEW_GROUPS:
+        sets |= {(k,): group.voltage_kv for k, group in enumerate(table.optics)}
+    for groups, written in sets.items():
+        which = "the images" if len(groups) == len(table.optics) else f"those of {_named(groups, table)}"
+        for voltage in VOLTAGES:
+            if abs(voltage - written) > _SAME_VOLTAGE * written:
+                yield Alternative(
+                    "voltage",
+                    replace(reading, voltages=tuple((k, voltage) for k in groups)),
+                    f"{which} fit {voltage:g} kV better than the {written:g} kV that the file says",
+                    f"correct the voltage (rlnVoltage, ctf/accel_kv) to {voltage:g} kV, or estimate the CTFs again if "
+                    "they were estimated with the wrong one",
+                )
+
+
+def _named(groups: tuple[int, ...], table: ParticleTable) -> str:
+    names = ", ".join(table.optics[k].name for k in groups[:3])
+    return f"optics group{'s' if len(groups) > 1 else ''} {names}{' and others' if len(groups) > 3 else ''}"
 
 
 def _orders(reading: Reading) -> Iterator[Alternative]:
@@ -141,7 +158,3 @@ def _orders(reading: Reading) -> Iterator[Alternative]:
             words,
             ORDER_MEND,
         )
-
-
-def _listed(values: list[float]) -> str:
-    return ", ".join(f"{value:g}" for value in values)

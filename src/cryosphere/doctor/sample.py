@@ -53,7 +53,7 @@ class Sample:
 
 
 def chosen_rows(count: int, wanted: int, seed: int) -> NDArray[np.int64]:
-    """Rows of a sample, ascending: all, or as many as wanted at random."""
+    """Rows of a sample, ascending: all, or as many as wanted at random (a seed from 0)."""
     if count <= wanted:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).choice(count, wanted, replace=False))

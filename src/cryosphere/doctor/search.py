@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
+from scipy.stats import t as student
 
 from cryosphere.doctor.comparing import Examiner
 from cryosphere.doctor.offset import best_offset, starting_places
@@ -28,6 +30,7 @@ SCALED_MODEL_MATTERS = 0.1  # of the correlation, if only the model is of anothe
 FINE = 20.0  # Å: coarser detail shows the outline, which motions change; parts that move are blurred in finer detail
 OFFSET_MATTERS = 4.0  # Å; motions and missing parts move a centre by some
 MOST_FAULTS = 4
+_LIKE_DEFOCUS = "; defoci that are all too large or too small look alike, so see that the CTFs are right"
 
 
 @dataclass(frozen=True)
@@ -127,11 +130,18 @@ def _trial(examiner: Examiner, reading: Reading, alternative: Alternative) -> Tr
     all_detail = after if judge is examiner else _clearer(examiner.correlations(alternative.reading))
     gain, error = mean_and_error(after - before)
     sigmas = gain / error if error > 0 else float(np.sign(gain)) * np.inf if gain else 0.0
-    return Trial(alternative, float(all_detail.mean()), float(after.mean()), float(before.mean()), float(sigmas))
+    sigmas = float(sigmas) * trust(len(examiner.sample))
+    return Trial(alternative, float(all_detail.mean()), float(after.mean()), float(before.mean()), sigmas)
 
 
 def _clearer(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return values * (1.0 if values.mean() >= 0 else -1.0)
+
+
+def trust(images: int) -> float:
+    """What CERTAIN standard errors are worth where these are estimated from few images (Student's t), at most 1."""
+    rare = float(norm.sf(CERTAIN))
+    return CERTAIN / float(student.isf(rare, images - 1)) if images > 1 else 0.0
 
 
 def mean_and_error(values: NDArray[np.float64]) -> tuple[float, float]:
@@ -168,7 +178,7 @@ def _other_size(reading: Reading, written: float) -> Alternative:
         "pixel-size",
         reading,
         f"{what} fit{'' if reading.scale_ctf else 's'} best with pixels of {size:.3f} Å; the file says {written:.3f} Å",
-        f"correct the pixel size to {size:.3f} Å",
+        f"correct the pixel size to {size:.3f} Å" + (_LIKE_DEFOCUS if reading.scale_ctf else ""),
     )
 
 

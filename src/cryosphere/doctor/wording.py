@@ -8,7 +8,7 @@ from cryosphere.doctor.diagnosis import Finding
 from cryosphere.doctor.order import Belonging
 from cryosphere.doctor.readings import ORDER_MEND
 from cryosphere.doctor.records import Duplicates, Normalisation
-from cryosphere.doctor.search import CERTAIN, Search, Trial, mean_and_error
+from cryosphere.doctor.search import CERTAIN, Search, Trial, mean_and_error, trust
 from cryosphere.particles.table import ParticleTable
 
 _TOLD_APART = 3.0  # standard errors
@@ -19,7 +19,8 @@ _OFFSET_MATTERS = 1.0  # standard deviations
 _NOISE_PREVAILS = 0.6
 
 CHECKS = {
-    "hand": "the poses fit the model better than its mirror image",
+    "hand": "the poses fit the model better than its mirror image there (whether it was placed in a mirrored map, "
+    "`cryosphere fit` tells)",
     "rotation-transposed": "the rotations fit better than their inverses",
     "shift-sign": "the shifts fit better than with the opposite sign",
     "shift-unit": "the shifts fit better in the unit read than in the other",
@@ -34,7 +35,7 @@ def of_contrast(found: Search, table: ParticleTable) -> Finding:
     """White or black, against what the format promises."""
     mean, error = mean_and_error(found.values)
     figure = f"correlation with the model {mean:+.4f} ± {error:.4f} taken as white"
-    if abs(mean) < CERTAIN * error:
+    if trust(len(found.values)) * abs(mean) < CERTAIN * error:
         return Finding("contrast", "not testable", f"the images do not show the model clearly ({figure})")
     if mean > 0:
         return Finding("contrast", "sound", f"protein is bright ({figure})")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cryosphere.distribution import World, join
 from cryosphere.errors import ConfigError, MapError
-from cryosphere.files import replacing
+from cryosphere.files import can_hold_files, replacing
 from cryosphere.imaging.grid import ImageGrid
 from cryosphere.maps.files import read_map, write_map
 from cryosphere.maps.pictures import central_sections, correlation_curves
@@ -35,6 +35,7 @@ MAP, HALVES, CURVES = "map.mrc", ("half1.mrc", "half2.mrc"), "fsc.csv"
 PICTURES = ("fsc.png", "slices.png")
 FILES = (*HALVES, CURVES, *PICTURES, MAP)  # in the order of appearance: the map says "complete"
 
+SMALLEST_MASK = 500  # voxels: within less, random phases correlate as anything does
 _PIXEL_SIZE_TOLERANCE = 1e-3
 
 
@@ -120,12 +121,19 @@ def read_mask(path: Path, grid: ImageGrid) -> Volume:
     lowest, highest = float(found.values.min()), float(found.values.max())
     if lowest < 0 or highest > 1:
         raise MapError(f"{path}: a mask has values from 0 to 1, this file has {lowest:.3g} to {highest:.3g}")
+    if found.values.sum() < SMALLEST_MASK:
+        raise MapError(
+            f"{path}: the mask holds {found.values.sum():.0f} voxels, too few for a correlation; it should hold the "
+            f"particle (at least {SMALLEST_MASK})"
+        )
     return found.values
 
 
 def _check_folder(outdir: Path, *, overwrite: bool) -> None:
     if outdir.exists() and not outdir.is_dir():
         raise MapError(f"{outdir} is a file, and a folder is needed for the maps; choose another name")
+    if not can_hold_files(outdir):
+        raise MapError(f"{outdir}: no files can be written there; choose another folder (--outdir)")
     existing = [name for name in FILES if (outdir / name).exists()]
     if existing and not overwrite:
         raise MapError(

@@ -55,6 +55,10 @@ _TOMOGRAPHY = (
     "rlnCoordinateZ",
     "rlnCenteredCoordinateZAngst",
 )  # and everything that begins with rlnTomo
+_CORRECTED = {
+    "rlnCtfDataAreCtfPremultiplied": "multiplied by their CTF",
+    "rlnCtfDataArePhaseFlipped": "corrected for the signs of their CTF (phases flipped)",
+}
 _IMAGE_NAME = r"0*[1-9][0-9]{0,8}"
 
 
@@ -106,11 +110,14 @@ def _read_columns(path: Path, poses: Poses) -> _StarColumns:
     _require_columns(path, present, poses)
     if ignored := [label for label in UNMODELLED["relion"] if label in present]:
         log.warning("%s: higher-order aberrations are not part of our CTF and are ignored: %s", path, ignored)
-    numbers = [label for label in (*_PARTICLE_LABELS, *_OPTICS_LABELS) if not optics or label not in optics.labels]
+    numbers = [
+        label for label in (*_PARTICLE_LABELS, *_OPTICS_LABELS, *_CORRECTED) if not optics or label not in optics.labels
+    ]
     frame = particles.read(text=("rlnImageName", "rlnOpticsGroupName"), numbers=("rlnOpticsGroup", *numbers))
     if not len(frame):
         raise ParticleError(f"{path}: block data_{particles.name} lists no particles.")
     values = {label: frame[label].to_numpy() for label in numbers if label in frame}
+    _refuse_corrected(path, values)
     group, names = np.zeros(len(frame), dtype=np.int64), ()
     if optics:
         table = _read_optics(optics)
@@ -140,6 +147,17 @@ def _refuse_tomography(path: Path, present: set[str]) -> None:
         )
 
 
+def _refuse_corrected(path: Path, values: Mapping[str, Float]) -> None:
+    """Our images are the microscope's, with its transfer function and all its signs in them."""
+    for label, what in _CORRECTED.items():
+        if label in values and np.any(values[label] != 0):
+            raise ParticleError(
+                f"{path}: the images have been {what} ({label} is {values[label].max():g}); images as the microscope "
+                "shows them are needed. Extract the particles again without that (RELION: without premultiplying or "
+                "phase flipping)."
+            )
+
+
 def _require_columns(path: Path, present: set[str], poses: Poses) -> None:
     missing = [] if "rlnImageName" in present else ["rlnImageName"]
     missing += missing_columns((*OPTICS_COLUMNS, *CTF_COLUMNS), "relion", present)
@@ -154,8 +172,10 @@ def _require_columns(path: Path, present: set[str], poses: Poses) -> None:
 
 def _read_optics(optics: StarBlock) -> pd.DataFrame:
     table = optics.read(
-        text=("rlnOpticsGroupName",), numbers=("rlnOpticsGroup", *_OPTICS_LABELS, "rlnImageDimensionality")
+        text=("rlnOpticsGroupName",),
+        numbers=("rlnOpticsGroup", *_OPTICS_LABELS, *_CORRECTED, "rlnImageDimensionality"),
     )
+    _refuse_corrected(optics.path, {label: table[label].to_numpy() for label in _CORRECTED if label in table})
     if not len(table):
         raise ParticleError(f"{optics.path}: block data_{optics.name} lists no optics groups.")
     if "rlnImageDimensionality" in table and np.any(table["rlnImageDimensionality"] == 3):

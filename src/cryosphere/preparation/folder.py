@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cryosphere.errors import RunError
-from cryosphere.files import is_writable, saying_where_the_disk_is_full
+from cryosphere.files import can_hold_files, saying_where_the_disk_is_full
 
 
 def require_free_place(folder: Path, known: Collection[str], *, overwrite: bool) -> None:
@@ -31,11 +31,8 @@ def require_free_place(folder: Path, known: Collection[str], *, overwrite: bool)
             f"{folder} also holds {', '.join(foreign[:3])}{', …' if len(foreign) > 3 else ''}, which a preparation "
             "does not write and must not replace; move that away, or choose another folder"
         )
-    place = folder.absolute().parent
-    while not place.exists():
-        place = place.parent
-    if not place.is_dir() or not is_writable(place):
-        raise RunError(f"{folder}: no folder can be made there, {place} cannot be written to; choose another place")
+    if not can_hold_files(folder.absolute().parent):
+        raise RunError(f"{folder}: no folder can be made there; choose another place")
 
 
 @contextmanager
