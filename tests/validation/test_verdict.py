@@ -28,7 +28,7 @@ def judged(*, correlation=0.5, exchanged=(1.0, 0.05), held=(0.6, 0.05), over_bas
 def test_a_motion_that_passes_every_test_is_reproduced_and_named_by_its_residues():
     motion = judged()
     assert motion.verdict == "reproduced"
-    assert all(reason.startswith("yes") for reason in motion.reasons)
+    assert all(reason.startswith("passed") for reason in motion.reasons)
     assert motion.residues == ("61-100",) or "61-100" in motion.residues[0]
     assert motion.largest_amplitude == (4.0, 4.0)
     assert motion.amplitude[0] == pytest.approx(4.0 * 0.4**0.5)
@@ -48,7 +48,7 @@ def test_a_motion_that_passes_every_test_is_reproduced_and_named_by_its_residues
 def test_one_failed_test_is_enough_for_no_support(figures):
     motion = judged(**figures)
     assert motion.verdict == "not supported"
-    assert any(reason.startswith("no") for reason in motion.reasons)
+    assert any(reason.startswith("not passed") for reason in motion.reasons)
 
 
 @pytest.mark.parametrize(

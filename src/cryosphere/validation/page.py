@@ -29,14 +29,14 @@ def render(found: Validation) -> str:
 
 
 def _facts(found: Validation) -> str:
-    amplitude = max((max(one.largest_amplitude) for one in found.motions), default=0.0)
+    amplitude = max((max(one.largest_amplitude) for one in found.supported), default=None)
     split = found.as_dict()["same_images"]["displacement_correlation_split_data"]
     return facts(
         [
             (str(len(found.supported) or "none"), "motions reproduced"),
             (f"{found.sets.compared:,}", "images compared, which neither model saw"),
             (f"{split:.2f}", "correlation of displacements from different frequencies"),
-            (f"{amplitude:.1f} Å", "largest displacement (RMS) of a residue along a motion"),
+            ("-" if amplitude is None else f"{amplitude:.1f} Å", "largest displacement (RMS) of a residue along them"),
             (f"{100 * found.overlap.share:.0f} %", "of residues in matching segments"),
         ]
     )

@@ -117,6 +117,8 @@ def _omit(
     chosen = None if found is None or not len(found.moves) else segment_to_hide(segmentation, found.moves[0])
     segment = int(world.from_first(np.array([-1 if chosen is None else chosen]))[0])
     if segment < 0:
+        if world.is_first:
+            log.info("no segment of a size to be looked for moves: none is hidden")
         return None
     lacking = train_without(half, segmentation.assignment == segment, folder, progress)
     with _alone(half, lacking), world.together():

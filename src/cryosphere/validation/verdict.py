@@ -21,6 +21,7 @@ CLEAR, DOUBTFUL = 5.0, 2.5  # standard errors of a gain; for the correlation, de
 RARE = 0.01  # how often chance may correlate as much, for a motion that is at least weak
 ALIKE, RELATED = 0.7, 0.4  # cosine between the two models' displacements of all residues
 MOVES = 0.5  # of the largest displacement: residues that move so far name the motion
+_UNITS = {CLEAR: "5 needed", 2.0: "2 standard errors needed", ALIKE: "0.7 needed"}
 _NAMED = 3  # stretches of residues in a motion's name
 
 
@@ -100,13 +101,19 @@ def _verdict(common: Common, k: int, gains: MotionGains, of_all: tuple[float, Ga
     above, p_value = float(common.distances[k]), float(common.p_values[k])
     exchanged, held = gains.over_exchanged, gains.over_held
     tests = (
-        (above, CLEAR, f"the models agree where images lie along it: {above:.1f} standard deviations above chance"),
-        (exchanged.errors, CLEAR, f"an image's own place explains it better than another's: {words(exchanged)}"),
-        (held.errors, 2.0, f"it explains images better than standing still: {words(held)}"),
-        (over_base.errors, 2.0, f"the structures explain images better than the base structure: {words(over_base)}"),
-        (cosine, ALIKE, f"both models move the same residues the same way: cosine {cosine:.2f}"),
+        (above, CLEAR, f"agreement of the models about where images lie along it: {above:.1f} deviations above chance"),
+        (
+            exchanged.errors,
+            CLEAR,
+            f"gain of an image's own place over another image's: {words(exchanged)}, {exchanged.errors:.1f} errors",
+        ),
+        (held.errors, 2.0, f"gain over standing still: {words(held)}"),
+        (over_base.errors, 2.0, f"gain of all motions together over the base structure: {words(over_base)}"),
+        (cosine, ALIKE, f"likeness of the residues' displacements in both models: cosine {cosine:.2f}"),
     )
-    reasons = tuple(f"{'yes' if value >= limit else 'no'}: {text}" for value, limit, text in tests)
+    reasons = tuple(
+        f"{'passed' if value >= limit else 'not passed'}: {text} ({_UNITS[limit]})" for value, limit, text in tests
+    )
     if all(value >= limit for value, limit, _ in tests):
         return "reproduced", reasons
     if p_value <= RARE and exchanged.errors >= DOUBTFUL and held.errors > 0 and cosine >= RELATED:
