@@ -165,6 +165,8 @@ def test_stacks_that_are_gone_are_named(place, enough):
         (["--diameter", 900], ["diameter is 900"]),
         (["--epochs", 3], ["--epochs", "decoder"]),
         (["--method", "decoder", "--bandwidth", 3], ["--bandwidth", "kernel"]),
+        (["--method", "decoder", "--by-shell"], ["--by-shell", "kernel"]),
+        (["--bandwidth", 3, "--by-shell"], ["--bandwidth", "--by-shell"]),
         (["--z", "nothing.npy"], ["nothing.npy"]),
         (["--device", "cuda"], ["CUDA"]),
     ],

@@ -26,6 +26,7 @@ from cryosphere.volumes.laying import KernelLayer
 from cryosphere.volumes.truth import true_image, true_volume, truth_correlation
 
 IMAGES, BOX = 1600, 32
+BY_SHELL = KernelSettings(by_shell=True, device="cpu")
 TARGETS = np.zeros((2, 1), dtype=np.float32)  # latents are not looked at where distances are given
 
 
@@ -81,7 +82,7 @@ def test_the_bandwidth_is_narrower_than_the_motion_and_wider_than_nothing(volume
     for k, volume in enumerate(volumes):
         widest = float(images.distances[:, k].max())
         assert 0.05 * widest < volume.state.bandwidth < 0.7 * widest
-        assert (volume.bandwidths[1:] >= volume.bandwidths[:-1]).all()
+        assert (volume.bandwidths == volume.state.bandwidth).all()
         counted = epanechnikov(images.distances[:, k], volume.state.bandwidth)
         assert volume.within == (counted > 0).sum()
         assert volume.effective == pytest.approx(counted.sum() ** 2 / (counted**2).sum())
@@ -109,6 +110,16 @@ def test_with_a_bandwidth_without_end_the_volume_is_the_map_of_all_images(images
         one, other = getattr(found, name), getattr(consensus, name)
         assert np.allclose(one, other, atol=1e-4 * np.abs(other).max())
     assert found.images == pytest.approx(IMAGES)
+
+
+def test_with_a_bandwidth_for_each_shell_fine_detail_is_averaged_over_more_images(images, volumes):
+    """What is chosen for all shells together lies between the coarsest shell's and the finest one's."""
+    found = next(regressed(replace(images, distances=images.distances[:, :1]), TARGETS[:1], BY_SHELL))
+    assert (found.bandwidths[1:] >= found.bandwidths[:-1]).all()
+    assert found.bandwidths[0] <= found.state.bandwidth < found.bandwidths[-1]
+    assert found.state.bandwidth == volumes[0].state.bandwidth
+    finest = slice(-4, None)  # of the same images, more of which are counted there
+    assert found.state.curves.unmasked[finest].mean() > volumes[0].state.curves.unmasked[finest].mean()
 
 
 def test_images_at_the_bandwidth_count_nothing(images):

@@ -19,6 +19,7 @@ def volumes(
     clusters: int = 0,
     box: int | None = None,
     bandwidth: float | None = None,
+    by_shell: Flag = False,
     epochs: int | None = None,
     diameter: float | None = None,
     datadir: Path | None = None,
@@ -42,6 +43,8 @@ def volumes(
         box: Voxels of the maps' side: the images are cropped to it in Fourier space. Default: as the images.
         bandwidth: Å: images count whose structures are nearer than that (root mean square displacement of residues).
             Default: what predicts the other half-set's images best. For the kernel method.
+        by_shell: Choose a bandwidth for each shell of frequencies: sharper where nothing moves, more blurred where
+            something does. For the kernel method.
         epochs: Passes over the images. For the decoder method.
         diameter: Of the particle, in Å; what lies outside is background. Default: as the run was trained.
         datadir: Folder in which to look for the image stacks first.
@@ -55,7 +58,7 @@ def volumes(
     from cryosphere.volumes.targets import TargetSettings
     from cryosphere.volumes.volumes import VolumesSettings, make_volumes
 
-    kernel = KernelSettings(box, bandwidth, diameter, datadir, seed, device)
+    kernel = KernelSettings(box, bandwidth, diameter, datadir, seed, device, by_shell)
     settings = VolumesSettings(method, TargetSettings(z, points, clusters), kernel, epochs)
     progress = terminal_progress()
     make_volumes(Run(run, device=device, progress=progress), outdir, settings, progress=progress, overwrite=overwrite)

@@ -2,9 +2,13 @@
 
 Images close to the conformation show it best, and are few: their map is noisy. Images further away make it smoother and
 blur it. For each half-set and each width, the map of that half is compared with the other half's images closest to the
-conformation. The width that predicts them best is taken, in each shell of spatial frequency by itself: coarse features
-stand out of the noise with few images, fine ones only with many. The idea is that of RECOVAR (Gilles & Singer 2023,
-bioRxiv 2023.10.28.564422), which measures the distance of images differently.
+conformation. The width that predicts them best is taken. The idea is that of RECOVAR (Gilles & Singer 2023, bioRxiv
+2023.10.28.564422), which measures the distance of images differently, and chooses for each frequency and place.
+
+Coarse features stand out of the noise with few images, fine ones only with many, so that one can choose for each shell
+of spatial frequency, too. Measured on simulated images, the whole map is then a little more like the truth, since most
+of a protein stands still; what moves is less like it, since its fine features are averaged over the motion. These maps
+are made to see what moves, so that one bandwidth for all shells is the default.
 """
 
 from __future__ import annotations
@@ -75,6 +79,10 @@ class Bandwidth:
 
     of_shell: NDArray[np.float64]
     whole: float
+
+    def to(self, shells: int) -> Bandwidth:
+        """The same for more shells, which get the last one's bandwidth."""
+        return Bandwidth(np.pad(self.of_shell, (0, shells - len(self.of_shell)), mode="edge"), self.whole)
 
     @property
     def widest(self) -> float:

@@ -65,7 +65,8 @@ class KernelSettings:
 
     box: voxels of the maps' side, at most the images'; None: as the images. bandwidth: Å; None: found by predicting the
     other half's images. diameter: Å, of the particle; None: what the run took for it. datadir: where to look for stacks
-    first. seed: of the halves where the particle file has none, and of random phases.
+    first. seed: of the halves where the particle file has none, and of random phases. by_shell: a bandwidth for each
+    shell of frequencies, which makes what does not move sharper, and what does more blurred.
     """
 
     box: int | None = None
@@ -74,8 +75,11 @@ class KernelSettings:
     datadir: Path | None = None
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    by_shell: bool = False
 
     def __post_init__(self) -> None:
+        if self.bandwidth is not None and self.by_shell:
+            raise ConfigError("a bandwidth was given (--bandwidth), so that none is sought for each shell (--by-shell)")
         if self.bandwidth is not None and not self.bandwidth > 0:
             raise ConfigError(f"bandwidth is {self.bandwidth:g} Å; it must be above 0")
 
@@ -170,7 +174,7 @@ def regressed(
     log.info("%s", scale.note())
     job = _Job(images, halves, maker, (progress, world), device)
     chosen = _bandwidths(job, settings)
-    for some in _at_once(len(targets), bytes_of(grid.box), world):
+    for some in _at_once(len(targets), bytes_of(grid.box), job):
         layers = [
             KernelLayer(SliceSums.empty(grid.box, device), halves, images.distances[:, k], chosen[k]) for k in some
         ]
@@ -214,11 +218,11 @@ def _bandwidths(job: _Job, settings: KernelSettings) -> list[Bandwidth]:
         given = Bandwidth(np.full(shells, settings.bandwidth), settings.bandwidth)
         return [given] * distances.shape[1]
     grid = ImageGrid(min(box, SELECTION_BOX), job.maker.grid.length / min(box, SELECTION_BOX))
-    small = SliceMaker(job.maker.stacks, job.maker.ctf, grid, job.maker.scale, padded=1)  # four times as fast
+    small = SliceMaker(job.maker.stacks, job.maker.ctf, grid, job.maker.scale)
     ladders = [Ladder.of(column, job.halves) for column in distances.T]
     found = []
     most = 2 * max(len(ladder.edges) for ladder in ladders)
-    for some in _at_once(len(ladders), bytes_of(grid.box, most), job.work[1]):
+    for some in _at_once(len(ladders), bytes_of(grid.box, most), job):
         layers = [
             BinLayer.of(
                 ladders[k],
@@ -232,15 +236,16 @@ def _bandwidths(job: _Job, settings: KernelSettings) -> list[Bandwidth]:
         for k in some:
             scores = prediction_scores(layers.pop(0).sums, ladders[k])
             best = chosen_bandwidth(scores, ladders[k].bandwidths)
-            beyond = np.full(shells - len(best.of_shell), best.of_shell[-1])
-            found.append(Bandwidth(np.concatenate([best.of_shell, beyond]), best.whole))
+            found.append(best.to(shells) if settings.by_shell else Bandwidth(np.full(shells, best.whole), best.whole))
     return found
 
 
-def _at_once(count: int, each: int, world: World) -> Sequence[range]:
+def _at_once(count: int, each: int, job: _Job) -> Sequence[range]:
     """Numbers from 0 to `count` in groups whose sums, of so many bytes each, fit in memory together."""
-    free = available_memory()
-    budget = _LEAST_MEMORY if free is None else _SHARE_OF_MEMORY * free / world.local_size
+    on_processor = job.device.type == "cpu"
+    free = available_memory() if on_processor else int(torch.cuda.mem_get_info(job.device)[0])
+    sharing = job.work[1].local_size if on_processor else 1
+    budget = _LEAST_MEMORY if free is None else _SHARE_OF_MEMORY * free / sharing
     size = max(1, int(budget // each))
     return [range(start, min(start + size, count)) for start in range(0, count, size)]
 

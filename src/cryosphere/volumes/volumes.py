@@ -44,6 +44,8 @@ class VolumesSettings:
             raise ConfigError("kernel regression is not trained: --epochs belongs to --method decoder")
         if self.method == "decoder" and self.kernel.bandwidth is not None:
             raise ConfigError("the volume decoder has no bandwidth: --bandwidth belongs to --method kernel")
+        if self.method == "decoder" and self.kernel.by_shell:
+            raise ConfigError("the volume decoder has no bandwidth: --by-shell belongs to --method kernel")
 
 
 def make_volumes(
