@@ -6,8 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from cryosphere.errors import ConfigError
+from cryosphere.imaging.grid import ImageGrid
+from cryosphere.structures.model import read_model
+from cryosphere.training.build import build_model
 from cryosphere.training.train import train
 from cryosphere.training.trained import TrainedModel
 from cryosphere.training.trainer import Trainer
@@ -27,7 +31,10 @@ def learned(settings, tmp_path: Path):
     """A trained run with these settings of occupancy."""
 
     def make(overrides: str, name: str = "run", **options: object) -> Path:
-        train(settings(*overrides.split(), "training.second_look=false", **options), tmp_path / name)
+        train(
+            settings(*overrides.split(), "training.second_look=false", "particles.check=off", **options),
+            tmp_path / name,
+        )
         return tmp_path / name
 
     return make
@@ -77,7 +84,7 @@ def test_unknown_kinds_are_refused(settings) -> None:
 
 
 def test_a_resumed_run_ends_as_one_that_was_not_interrupted(settings, tmp_path: Path, monkeypatch) -> None:
-    config = settings(*LEARNED[1].split(), "training.second_look=false")
+    config = settings(*LEARNED[1].split(), "training.second_look=false", "particles.check=off")
     train(config, tmp_path / "whole")
     step = Trainer._step
     monkeypatch.setattr(Trainer, "_step", lambda self, batch: (step(self, batch), stop_at(self, 8))[0])
@@ -98,3 +105,14 @@ def test_a_joined_segment_takes_the_occupancy_of_the_one_it_joins(learned) -> No
     for segment in range(membership.shape[1]):
         inside = found[firm & (membership.argmax(1) == segment)]
         assert np.ptp(inside) < 1e-3 if len(inside) else True
+
+
+def test_all_else_begins_as_in_a_run_that_learns_none(settings) -> None:
+    beads, grid = read_model(settings().model).beads, ImageGrid(24, 5.0)
+    plain, *others = (
+        build_model(settings(*overrides.split()), beads, grid, 96, torch.device("cpu")).state_dict()
+        for overrides in ("occupancy.kind=off", *LEARNED)
+    )
+    for other in others:
+        assert len(other) > len(plain)
+        assert all(torch.equal(value, other[name]) for name, value in plain.items())
