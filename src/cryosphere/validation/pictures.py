@@ -32,7 +32,12 @@ def _correlations(found: Validation) -> Picture:
         axes.bar(numbers, values, width=0.55, color=[_COLOURS[one.verdict] for one in found.motions], zorder=2)
         for number, one in zip(numbers, found.motions, strict=True):
             axes.text(number, one.correlation + 0.02, one.verdict, ha="center", fontsize=8)
-        axes.set(xticks=numbers, ylim=(0, 1.08), ylabel="correlation of the two models")
+        axes.set(
+            xticks=numbers,
+            xlim=(0.4, max(len(numbers), 3) + 0.6),
+            ylim=(0, 1.08),
+            ylabel="correlation of the two models",
+        )
         axes.set_xticklabels([_broken(one.name) for one in found.motions], fontsize=7.5)
         axes.legend(fontsize=8, loc="upper right")
         content = png(figure)
@@ -55,12 +60,13 @@ def _broken(name: str) -> str:
 def _places(found: Validation) -> Picture:
     first, second = found.places.first[:_MOST_POINTS], found.places.second[:_MOST_POINTS]
     shown = min(3, first.shape[1])
+    size = float(np.clip(2000 / max(len(first), 1), 4, 14))
     with styled():
         figure = new_figure(3.2 * shown + 0.4, 3.4)
         panels: Any = figure.subplots(1, shown, squeeze=False)[0]
         for k, axes in enumerate(panels):
             one = found.motions[k]
-            axes.scatter(first[:, k], second[:, k], s=4, alpha=0.35, color=_COLOURS[one.verdict], linewidths=0)
+            axes.scatter(first[:, k], second[:, k], s=size, alpha=0.4, color=_COLOURS[one.verdict], linewidths=0)
             axes.set(xlabel="half 1's model (Å)", title=f"motion {k + 1}: {one.verdict}")
         panels[0].set_ylabel("half 2's model (Å)")
         content = png(figure)
