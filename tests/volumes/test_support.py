@@ -94,6 +94,20 @@ def test_residues_hidden_in_the_density_of_others_do_not_pass_for_seen():
     assert (found.verdicts[: LAST[0] - 1] == "supported").mean() > 0.95
 
 
+def test_a_part_that_moves_among_the_images_of_a_map_is_blurred_but_not_absent():
+    beads = folded()
+    moved = np.repeat(beads.positions[None], 5, axis=0)
+    moved[:, CHAIN:] += np.linspace(-9, 9, 5)[:, None, None] * np.array([0.0, 1.0, 0.0])  # Å, chain B
+    several = [density_map(places, beads.amplitudes, GRID, NOISE, seed) for seed, places in enumerate(moved)]
+    halves = [np.mean([getattr(one, half) for one in several], axis=0) for half in ("half1", "half2")]
+    state = replace(several[2], half1=halves[0], half2=halves[1], map=0.5 * (halves[0] + halves[1]))
+    known = compare_with_density(replace(conformations(beads), spread=[moved]), [state], 500.0)
+    assert (known.verdicts == "supported").all()
+    assert known.along.error[CHAIN:].mean() > known.along.error[:CHAIN].mean()  # it is told less of
+    unknown = compare_with_density(conformations(beads), [state], 500.0)
+    assert (unknown.verdicts[CHAIN:] != "supported").mean() > 0.5  # taken for one conformation, it would be missed
+
+
 def test_a_map_of_noise_supports_nothing():
     beads = folded()
     state = density_map(beads.positions, beads.amplitudes, GRID, 1.0)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cryosphere.analysis.run import Run
 from cryosphere.errors import InputError
@@ -14,11 +15,13 @@ from cryosphere.files import replacing, write_text
 from cryosphere.maps.files import write_map
 from cryosphere.volumes.bias_page import bias_page
 from cryosphere.volumes.bias_wording import conclusion
+from cryosphere.volumes.distances import structure_distances
 from cryosphere.volumes.findings import Conformations, Findings, compare_with_density
 from cryosphere.volumes.state import StateVolume
 
 log = logging.getLogger(__name__)
 
+_DRAWN = 16  # structures of images, whose mean density is compared with a state's map
 PAGE, TABLE, SEGMENTS = "bias.html", "support.csv", "support_segments.csv"
 
 
@@ -55,5 +58,30 @@ def assess(run: Run, states: Sequence[StateVolume], method: str = "") -> Finding
     if len({state.grid for state in states}) > 1:
         raise InputError("the states' maps differ in box or voxel size; make them anew with the same settings")
     places = np.asarray(run.coordinates(z=np.stack([state.z for state in states])), dtype=np.float64)
-    conformations = Conformations(run.segmentation, places, float(run.model.config.beads.sigma))
+    sigma = float(run.model.config.beads.sigma)
+    conformations = Conformations(run.segmentation, places, sigma, _structures_of_images(run, states))
     return compare_with_density(conformations, states, float(len(run)), method, run.progress)
+
+
+def _structures_of_images(run: Run, states: Sequence[StateVolume]) -> list[NDArray[np.float64] | None]:
+    """For each state, the structures of some of its images, drawn as often as kernel regression weighs them.
+
+    A map of images within some Å of a conformation shows their mean; a part that moves among them is blurred, which
+    must not pass for absent. Where there is no bandwidth, None.
+    """
+    if all(state.bandwidth is None for state in states):
+        return [None] * len(states)
+    distances = structure_distances(run, np.stack([state.z for state in states]))
+    drawn: list[NDArray[np.float64] | None] = []
+    for state, apart in zip(states, distances.T, strict=True):
+        if state.bandwidth is None:
+            drawn.append(None)
+            continue
+        weights = np.cumsum(np.maximum(1 - (apart.astype(np.float64) / state.bandwidth) ** 2, 0.0))
+        if not weights[-1] > 0:
+            drawn.append(None)
+            continue
+        at = (np.arange(_DRAWN) + 0.5) / _DRAWN * weights[-1]
+        rows = np.minimum(np.searchsorted(weights, at), len(weights) - 1)
+        drawn.append(np.asarray(run.coordinates(z=run.latents[rows]), dtype=np.float64))
+    return drawn

@@ -17,7 +17,9 @@ _SAME = 1.0  # Å: structures of states that differ by less are told as one conf
 METHOD: Final = (
     "Each state's map is taken as a sum of its residues' densities, each times an amplitude: one where the residue is "
     "there as most are, zero where it is not. All amplitudes are found together (weighted least squares), so that "
-    "residues that the model has put into the density of others do not pass for seen. Each spatial frequency counts "
+    "residues that the model has put into the density of others do not pass for seen. Where a map is made of images "
+    "within some distance of a conformation, the mean density of their structures is expected, so that what moves "
+    "among them is blurred, not absent. Each spatial frequency counts "
     "by how well the half-maps and the structure agree there; along a chain amplitudes are nearly constant, but may "
     "jump. Support is the amplitude in windows of nine residues, cut to 0 to 1. Its error holds the noise, what the "
     "structures do not explain, and how far residues scatter about one another."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -87,21 +87,42 @@ def values_at(volume: Volume, places: Float, grid: ImageGrid, order: Literal[1, 
 
 @dataclass(frozen=True)
 class Residues:
-    """The residues of one conformation as beads: places (R, 3) in Å, electrons (R,), and the beads' width in Å."""
+    """The residues of one conformation as beads: places (R, 3) in Å, electrons (R,), and the beads' width in Å.
+
+    spread (K, R, 3): where they are in some of the images that a map of the conformation was made of, each counting
+    the same. A map shows the mean of these, blurred where they differ; None: they are all at `places`.
+    """
 
     places: Float
     electrons: Float
     sigma: float
 
+    spread: Float | None = None
+
+    @property
+    def samples(self) -> Float:
+        """(K, R, 3): the structures whose mean density a map shows."""
+        return self.places[None] if self.spread is None else self.spread
+
     def density(self, grid: ImageGrid, amplitudes: Float | None = None) -> Volume:
-        """Their density; `amplitudes` (R,) say how much of each is there."""
+        """Their mean density; `amplitudes` (R,) say how much of each is there."""
         weights = self.electrons if amplitudes is None else self.electrons * amplitudes
-        places, amplitude = (torch.from_numpy(np.asarray(x, dtype=np.float32)) for x in (self.places, weights))
-        return np.asarray(bead_volumes(places[None], amplitude, grid, self.sigma)[0].numpy())
+        amplitude = torch.from_numpy(np.asarray(weights / len(self.samples), dtype=np.float32))
+        total = np.zeros((grid.box,) * 3, dtype=np.float32)
+        for one in self.samples:
+            places = torch.from_numpy(np.asarray(one, dtype=np.float32))
+            total += bead_volumes(places[None], amplitude, grid, self.sigma)[0].numpy()
+        return total
+
+    def mean_of(self, volume: Volume, grid: ImageGrid) -> Float:
+        """(R,): a volume at each residue, in the mean over its places."""
+        found = values_at(volume, self.samples.reshape(-1, 3), grid, order=5)
+        return np.asarray(found.reshape(len(self.samples), -1).mean(axis=0))
 
     def envelope(self, grid: ImageGrid) -> Volume:
         """1 where the structure is, 0 away from it, with a soft edge."""
-        wide = Residues(self.places, np.ones(len(self.places)), max(_ENVELOPE, 1.5 * grid.pixel_size)).density(grid)
+        width = max(_ENVELOPE, 1.5 * grid.pixel_size)
+        wide = replace(self, electrons=np.ones(len(self.places)), sigma=width).density(grid)
         inside = wide > _LEVEL * np.percentile(wide[wide > 0.05 * wide.max()], 90)
         beyond = distance_transform_edt(~inside) / _EDGE
         return np.asarray(0.5 * (1 + np.cos(np.pi * np.clip(beyond, 0.0, 1.0))), dtype=np.float32)

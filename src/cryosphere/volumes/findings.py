@@ -111,11 +111,15 @@ class Findings:
 
 @dataclass(frozen=True)
 class Conformations:
-    """A model's segments, and where its residues are in some states, (states, R, 3) Å, as beads of so many Å."""
+    """A model's segments, and where its residues are in some states, (states, R, 3) Å, as beads of so many Å.
+
+    spread: for each state, (K, R, 3): where they are in some of its images; None: as in the state.
+    """
 
     segmentation: Segmentation
     places: Float
     sigma: float
+    spread: Sequence[Float | None] | None = None
 
 
 def compare_with_density(
@@ -133,8 +137,9 @@ def compare_with_density(
     shells = Shells(states[0].grid)
     with progress.track(len(states) + 2, "comparing structures with density") as advance:
         maps = []
-        for state, places in zip(states, conformations.places, strict=True):
-            residues = Residues(np.asarray(places, dtype=np.float64), beads.amplitudes, conformations.sigma)
+        spread = conformations.spread or [None] * len(states)
+        for state, places, samples in zip(states, conformations.places, spread, strict=True):
+            residues = Residues(np.asarray(places, dtype=np.float64), beads.amplitudes, conformations.sigma, samples)
             maps.append(SeenMap(state, residues, shells))
         advance(1)
         resolutions = [resolution_of(state) for state in states]

@@ -12,7 +12,7 @@ from scipy.sparse.linalg import cg
 from scipy.spatial import cKDTree
 
 from cryosphere.errors import InputError
-from cryosphere.volumes.expected import SeenMap, values_at
+from cryosphere.volumes.expected import Residues, SeenMap
 
 Float = NDArray[np.float64]
 
@@ -59,7 +59,8 @@ class Equations:
         alone. It is multiplied by a function of compact support that is positive definite too (Wendland 1995), so
         that few pairs count, however large the structure; the same change of weights is made on the map's side. What
         is still left out is made good by telling the map's side as a change of `seen.amplitudes`: where these solve
-        the equations, they solve them without anything left out.
+        the equations, they solve them without anything left out. Of a residue that is blurred over several places the
+        left side knows its own information, and the right side all of them.
         """
         shells, residues = seen.shells, seen.residues
         reach = max(_REACH, _REACH_RESOLUTIONS * resolution if np.isfinite(resolution) else 0.0)
@@ -68,14 +69,14 @@ class Equations:
         distances = np.linalg.norm(residues.places[pairs[:, 0]] - residues.places[pairs[:, 1]], axis=1)
         radii = np.linspace(0.0, reach, 2048)
         kernel = _radial(power * shells.coefficients, shells.frequencies, radii) / shells.grid.box**3
-        electrons, count = residues.electrons, len(residues.places)
+        electrons, count = residues.electrons * _sharpness(residues, radii, kernel), len(residues.places)
         values = electrons[pairs[:, 0]] * electrons[pairs[:, 1]] * np.interp(distances, radii, kernel)
         upper = sparse.csr_matrix((values, (pairs[:, 0], pairs[:, 1])), shape=(count, count))
         information = upper + upper.T + sparse.diags(electrons**2 * kernel[0])
         told = power > 0
         factor = np.where(told, power / np.where(told, seen.gain * blur, 1.0), 0.0)
         unexplained = shells.filtered(seen.spectrum, factor) - shells.filtered(seen.model, factor * seen.gain)
-        right = electrons * values_at(unexplained, residues.places, shells.grid, order=5)
+        right = residues.electrons * residues.mean_of(unexplained, shells.grid)
         return cls(sparse.csr_matrix(information), right + information @ seen.amplitudes)
 
     @classmethod
@@ -153,6 +154,17 @@ def window_means(values: Float, bonded: NDArray[np.int64]) -> Float:
     high = np.minimum(rows + HALF_WINDOW + 1, starts[piece + 1])
     sums = np.concatenate([[0.0], np.cumsum(values)])
     return np.asarray((sums[high] - sums[low]) / (high - low))
+
+
+def _sharpness(residues: Residues, radii: Float, kernel: Float) -> Float:
+    """(R,): root of what is left of each residue's information where it is blurred over several places."""
+    samples = residues.samples
+    total = np.zeros(samples.shape[1])
+    for one in samples:
+        apart = np.linalg.norm(samples - one, axis=-1)
+        total += np.interp(apart, radii, kernel, right=0.0).sum(axis=0)
+    left = np.clip(total / len(samples) ** 2 / max(float(kernel[0]), 1e-300), 1e-6, 1.0)
+    return np.asarray(np.sqrt(left), dtype=np.float64)
 
 
 def _local_power(seen: SeenMap, reach: float, states: float) -> tuple[Float, Float]:
