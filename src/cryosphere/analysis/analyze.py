@@ -35,6 +35,7 @@ from cryosphere.analysis.pca import PrincipalComponents
 from cryosphere.analysis.report import Origin, render
 from cryosphere.analysis.run import Run
 from cryosphere.analysis.traversal import Clusters, Traversal, cluster, traverse
+from cryosphere.analysis.uncertainty import uncertainty_table
 from cryosphere.errors import InputError
 from cryosphere.evaluation.page import truth_section
 from cryosphere.files import saying_where_the_disk_is_full
@@ -98,6 +99,7 @@ def _build(run: Run, folder: Path, settings: AnalysisSettings, progress: Progres
     _movement_table(run, findings).to_csv(folder / "movement.csv", index=False)
     if findings.occupancy is not None:
         findings.occupancy.table(_residues(run)).to_csv(folder / "occupancy.csv", index=False)
+    uncertainty_table(run).to_csv(folder / "uncertainty.csv", index=False)
     pictures = draw_pictures(run, findings, traversals)
     (folder / "pictures").mkdir()
     for picture in pictures:

@@ -22,6 +22,8 @@ FILES = {
     "movement.csv": "RMS displacement of every residue over the images",
     "occupancy.csv": "how much of every residue there is, relative to whole ones; where that differs from image to "
     "image, its mean and percentiles over the images",
+    "uncertainty.csv": "how sure every residue's place is: standard deviation in Å (median and 90th percentile over "
+    "the images), what the latents leave open of it, and the structures' own error, as held-out images tell it",
     "pca.csv": "image name, place along the principal components and cluster of every image, to make selections with",
     "z.npy": "latent of every image, in the order of the input: float32, (images, latent dimensions)",
     "z_sd.npy": "its posterior standard deviation",

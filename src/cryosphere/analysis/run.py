@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import gemmi
 
     from cryosphere.particles.table import ParticleTable
+    from cryosphere.training.model_error import ModelError
     from cryosphere.training.trained import Latents, TrainedModel
 
 ONE_BODY = 0.5  # of a pixel of the images as trained on: parts that move less against each other are told as one
@@ -98,6 +99,11 @@ class Run:
     @cached_property
     def _encoded(self) -> Latents:
         return self.model.encode(progress=self.progress)
+
+    @cached_property
+    def structure_error(self) -> ModelError | None:
+        """How far structures are off beyond what latents leave open. The processes of a job find it together."""
+        return self.model.structure_error(self.progress)
 
     @cached_property
     def segmentation(self) -> Segmentation:

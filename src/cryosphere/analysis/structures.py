@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tokenize import TokenError
+from typing import Literal
 from zipfile import BadZipFile
 
 import numpy as np
@@ -21,6 +22,7 @@ from cryosphere.distribution import World
 from cryosphere.errors import InputError
 from cryosphere.files import replacing
 from cryosphere.progress import SILENT, Progress
+from cryosphere.training.spread import residue_sd
 
 _LOG = logging.getLogger(__name__)
 _UNREADABLE = (
@@ -35,20 +37,32 @@ _UNREADABLE = (
     BadZipFile,
 )
 _OURS = re.compile(r"structure_[0-9]+\.cif")
+Member = Literal["coordinates", "sd"]
+MEMBERS: dict[Member, str] = {
+    "coordinates": "computing structures",
+    "sd": "computing standard deviations",
+}  # of the archive: what making it is called
+REMARK = (
+    "B_iso_or_equiv holds the standard deviation of each residue's place in angstroms, not a B-factor "
+    "(B would be 8 pi^2 / 3 times its square)"
+)
 _STRUCTURE_SUFFIXES = (".cif", ".pdb", ".mmcif", ".ent", ".gz", ".npy", ".csv", ".zip")
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which structures to make: numbers for the file names (image rows, or rows of z) and their latents (n, L)."""
+    """Which structures to make: numbers for the file names (image rows, or rows of z), latents (n, L) and their sd."""
 
     index: NDArray[np.int64]
     latents: NDArray[np.float32]
+    sd: NDArray[np.float32]  # (n, L); 0 where latents were given, which leave nothing open
 
     def piece(self, world: World) -> Selection:
         """Those that one process of a job makes."""
-        own = world.piece(len(self.index))
-        return Selection(self.index[own], self.latents[own])
+        return self[world.piece(len(self.index))]
+
+    def __getitem__(self, some: slice) -> Selection:
+        return Selection(self.index[some], self.latents[some], self.sd[some])
 
 
 def export_structures(
@@ -63,8 +77,13 @@ def export_structures(
     """Write structures and return how many.
 
     `output` ending in .npz: one file with `coordinates` (n, residues, 3) float32 Å, `chain`, `residue`, `insertion`
-    and `name` (residues,) in the frame and order of the input model, and `index` (n,). Anything else: a folder with
-    one all-atom mmCIF each, structure_000012.cif for image row 12 (or row 12 of z).
+    and `name` (residues,) in the frame and order of the input model, `sd` (n, residues) float32 Å, how sure each
+    residue's place is, and `index` (n,). Anything else: a folder with one all-atom mmCIF each, structure_000012.cif for
+    image row 12 (or row 12 of z), whose B-factor column holds the standard deviation in Å.
+
+    The standard deviation (`analysis.uncertainty`) is the square root of the mean squared distance of a residue from
+    where it is shown. For latents `z`, which no image leaves open, it is the error of the structures alone (0 where
+    images were too few to tell it).
 
     `indices`: image rows, as numbers or as text: "0:1000:10" (start:stop:step), "0,5,7", a mixture, or "all" (the
     default). `z`: latents (n, L) instead, as an array or the path of a .npy file.
@@ -85,6 +104,7 @@ def export_structures(
         if old and not overwrite:
             raise InputError(_already_there(destination, old))
     selection = _select(run, indices, z, progress)
+    _ = run.structure_error  # found by all processes together
     with world.together():
         if destination.suffix.lower() != ".npz" and world.is_first:
             for file in old:
@@ -166,11 +186,12 @@ def _select(
             if indices is not None:
                 raise InputError("give either indices or z, not both: z already says which structures to make")
             latents = read_latents(Path(z), run.latent_dim) if isinstance(z, str | Path) else run.latents_of(z=z)
-            return Selection(np.arange(len(latents), dtype=np.int64), latents)
+            return Selection(np.arange(len(latents), dtype=np.int64), latents, np.zeros_like(latents))
         rows = parse_indices(indices, len(run)) if isinstance(indices, str) else run.row_numbers(indices)
         if len(rows) == 0:
             raise InputError("no image rows were given")
-    return Selection(rows, np.asarray(run.model.encode(rows, progress=progress).mean, dtype=np.float32))
+    found = run.model.encode(rows, progress=progress)
+    return Selection(rows, *(np.asarray(values, dtype=np.float32) for values in (found.mean, found.sd)))
 
 
 def _checked_output(path: Path) -> Path:
@@ -210,13 +231,15 @@ def _write_folder(run: Run, folder: Path, selection: Selection, progress: Progre
     from cryosphere.structures import ModelWriter
 
     model = run.model.atomic_model
-    writer = ModelWriter(replace(model, name=_original_name(run)))
+    writer = ModelWriter(replace(model, name=_original_name(run)), remark=REMARK)
     size = images_per_batch(len(model.positions))
     with progress.track(len(selection.index), "writing structures") as advance:
         for part in batches(len(selection.index), size):
-            positions = run.model.atom_positions(selection.latents[part])
-            for number, one in zip(selection.index[part].tolist(), positions, strict=True):
-                writer.write(folder / f"structure_{number:06d}.cif", one)
+            some = selection[part]
+            positions = run.model.atom_positions(some.latents)
+            spread = residue_sd(run.model, some.latents, some.sd, run.structure_error)
+            for number, one, sd in zip(some.index.tolist(), positions, spread, strict=True):
+                writer.write(folder / f"structure_{number:06d}.cif", one, b_factors=sd)
                 advance(1)
 
 
@@ -227,15 +250,17 @@ def _original_name(run: Run) -> str:
 
 def _write_archive(run: Run, path: Path, selection: Selection, progress: Progress) -> None:
     if not run.model.world.is_first:
-        for _ in _bead_batches(run, selection):  # its share of them goes to the first process
-            pass
+        for what in MEMBERS:  # its share of them goes to the first process
+            for _ in _bead_batches(run, selection, what):
+                pass
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for name, values in _labels(run, selection).items():
             with archive.open(f"{name}.npy", "w") as member:
                 np.lib.format.write_array(member, values, allow_pickle=False)
-        _stream_coordinates(run, archive, selection, progress)
+        for what in MEMBERS:
+            _stream(run, archive, selection, what, progress)
     _LOG.info("wrote coordinates of %d structures to %s", len(selection.index), path)
 
 
@@ -250,24 +275,28 @@ def _labels(run: Run, selection: Selection) -> dict[str, NDArray[np.generic]]:
     }
 
 
-def _stream_coordinates(run: Run, archive: zipfile.ZipFile, selection: Selection, progress: Progress) -> None:
-    """Append coordinates.npy batch by batch, so that memory does not grow with the number of structures."""
+def _stream(run: Run, archive: zipfile.ZipFile, selection: Selection, what: Member, progress: Progress) -> None:
+    """Append an array batch by batch, so that memory does not grow with the number of structures."""
     residues = len(run.model.atomic_model.beads.positions)
-    header = {"descr": "<f4", "fortran_order": False, "shape": (len(selection.index), residues, 3)}
+    shape = (len(selection.index), residues, 3)[: 2 if what == "sd" else 3]
     with (
-        archive.open("coordinates.npy", "w", force_zip64=True) as member,
-        progress.track(len(selection.index), "computing structures") as advance,
+        archive.open(f"{what}.npy", "w", force_zip64=True) as member,
+        progress.track(len(selection.index), MEMBERS[what]) as advance,
     ):
-        np.lib.format.write_array_header_1_0(member, header)
-        for positions in _bead_batches(run, selection):
-            member.write(np.ascontiguousarray(positions, dtype="<f4").tobytes())
-            advance(len(positions))
+        np.lib.format.write_array_header_1_0(member, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        for values in _bead_batches(run, selection, what):
+            member.write(np.ascontiguousarray(values, dtype="<f4").tobytes())
+            advance(len(values))
 
 
-def _bead_batches(run: Run, selection: Selection) -> Iterator[NDArray[np.float32]]:
-    """Coordinates in order, a bounded number at a time, of which each process computes a share."""
+def _bead_batches(run: Run, selection: Selection, what: Member) -> Iterator[NDArray[np.float32]]:
+    """Coordinates or spreads in order, a bounded number at a time, of which each process computes a share."""
     world, residues = run.model.world, len(run.model.atomic_model.beads.positions)
     for part in batches(len(selection.index), world.size * min(256, images_per_batch(residues))):
-        own = Selection(selection.index[part], selection.latents[part]).piece(world)
-        nothing = np.zeros((0, residues, 3), dtype=np.float32)
-        yield world.gather(run.model.bead_positions(own.latents) if len(own.index) else nothing)
+        own = selection[part].piece(world)
+        found = np.zeros((0, residues, 3)[: 2 if what == "sd" else 3], dtype=np.float32)
+        if len(own.index) and what == "sd":
+            found = residue_sd(run.model, own.latents, own.sd, run.structure_error)
+        elif len(own.index):
+            found = run.model.bead_positions(own.latents)
+        yield world.gather(found)

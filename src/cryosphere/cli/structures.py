@@ -22,8 +22,9 @@ def structures(
 
     Args:
         run: The run directory that `cryosphere train` made.
-        output: A folder, for one all-atom mmCIF file each, or a file name ending in .npz, for residue coordinates
-            (n, residues, 3) in Å with chain and residue arrays, in the input model's frame and order.
+        output: A folder, for one all-atom mmCIF file each, whose B-factor column holds the standard deviation of each
+            residue's place in Å, or a file name ending in .npz, for residue coordinates (n, residues, 3) and their sd
+            (n, residues) in Å with chain and residue arrays, in the input model's frame and order.
         indices: Which images, from 0: start:stop:step (stop not included), a list, or all; 0:1000:10 or 3,14,15.
         z: Latents instead of images: a .npy file (n, latent dimensions).
         device: Where to compute; auto takes a GPU if there is one.

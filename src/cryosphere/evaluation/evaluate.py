@@ -13,6 +13,7 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 
 from cryosphere.errors import InputError
+from cryosphere.evaluation.calibration import Claims, calibrate
 from cryosphere.evaluation.candidates import find_candidates
 from cryosphere.evaluation.comparison import compare, evenly, take_sample
 from cryosphere.evaluation.domains import Domain, domains_of
@@ -85,7 +86,8 @@ def evaluate(
         device: "auto", "cpu" or "cuda".
         progress: Shown how far everything is.
         **images: `oracle_images` (1000): how many images the oracle looks at; 0 leaves it out.
-            `structure_images` (1000): how many structures are searched for local agreement, clashes and broken links.
+            `structure_images` (1000): how many structures are searched for local agreement, clashes and broken links,
+            and for the truth within their intervals.
             `fsc_images` (100): how many volumes are compared with the true ones; 0 leaves it out.
             `fsc_box` (that of the images): voxels along their side, over the same field of view; CryoBench takes 128.
 
@@ -111,10 +113,13 @@ def _evaluate(
     oracle = _ask_oracle(model, known, counts.oracle_images, progress) if counts.oracle_images else None
     compared = compare(model, known, latents.mean, figures, progress)
     fsc = _compare_volumes(model, known, latents, counts, progress) if counts.fsc_images else None
+    error = model.structure_error(progress)
     with model.world.together():
         sample = take_sample(model, known, latents.mean, counts.structure_images, progress)
         material = Material(model, known, groups, latents, figures, oracle, compared, sample)
-        result = replace(material.evaluation(), fsc=None if fsc is None else fsc.summary())
+        calibration = calibrate(model, known, Claims(latents, error), figures, sample.rows, progress)
+        summary = None if fsc is None else fsc.summary()
+        result = replace(material.evaluation(), fsc=summary, calibration=calibration)
         if model.world.is_first:
             _write(material, result, fsc, progress)
     return result

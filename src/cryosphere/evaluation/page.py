@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cryosphere.evaluation.calibration_page import calibration_section
 from cryosphere.evaluation.fsc import FscFigures, FscResult, FscSummary
 from cryosphere.evaluation.judgement import NEAR, SHORT, failures, ratio, with_unit
 from cryosphere.evaluation.pictures.chains import Strips
@@ -54,6 +55,7 @@ def write_page(
         f"<section><h2>In plain words</h2>{BEGIN}{_summary(evaluation)}{END}</section>",
         "<section><h2>Distances and angles</h2>" + _agreement_table(evaluation) + "</section>",
         *([] if volumes is None else ["<section><h2>Volumes</h2>" + _volume_table(volumes) + "</section>"]),
+        *([] if evaluation.calibration is None else [calibration_section(evaluation.calibration)]),
         "<section><h2>Pictures</h2>" + "".join(map(figure, pictures)) + "</section>",
         _details(evaluation, per_image),
     ]

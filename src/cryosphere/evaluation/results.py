@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cryosphere.evaluation.calibration import Calibration
 from cryosphere.evaluation.fsc import FscSummary
 from cryosphere.evaluation.latents import LatentQuality
 from cryosphere.evaluation.lddt import LocalAgreement
@@ -73,6 +74,7 @@ class Evaluation:
     partition: Partition | None = None
     latent: LatentQuality | None = None
     fsc: FscSummary | None = None
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)

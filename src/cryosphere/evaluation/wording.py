@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from cryosphere.evaluation.calibration import Calibration
 from cryosphere.evaluation.fsc import FscSummary
 from cryosphere.evaluation.latents import LatentQuality
 from cryosphere.evaluation.lddt import LocalAgreement
@@ -34,8 +35,19 @@ def describe(evaluation: Evaluation) -> str:
             *([] if evaluation.stereochemistry is None else [_stereochemistry(evaluation.stereochemistry)]),
             *([] if evaluation.fsc is None else _volumes(evaluation.fsc)),
             *([] if evaluation.latent is None else [_latent(evaluation.latent)]),
+            *([] if evaluation.calibration is None else _calibration(evaluation.calibration)),
         ]
     )
+
+
+def _calibration(found: Calibration) -> Iterator[str]:
+    yield f"Truth within the 68 % and 95 % intervals, in {found.images} images (of the latents' spread alone):"
+    for one in found.coverages:
+        (low, high), (latent_low, latent_high) = one.inside, one.latent_inside
+        yield (
+            f"  {one.name}: {100 * low:.0f} % and {100 * high:.0f} % ({100 * latent_low:.0f} % and "
+            f"{100 * latent_high:.0f} %); standard deviation {one.sd:.2f} {one.unit}, error {one.error:.2f} {one.unit}."
+        )
 
 
 def _partition(found: Partition) -> Iterator[str]:

@@ -37,7 +37,8 @@ class ModelWriter:
     have three decimals.
     """
 
-    def __init__(self, model: AtomicModel) -> None:
+    def __init__(self, model: AtomicModel, *, remark: str = "") -> None:
+        """`remark`: a line for people, written as a comment at the head of every file."""
         self._model = model
         document = model.structure.make_mmcif_document(_output_groups())
         block = document.sole_block()
@@ -51,7 +52,7 @@ class ModelWriter:
         self._loop_head = "\nloop_\n" + "".join(f"{tag}\n" for tag in loop.tags)
         block.find_mmcif_category("_atom_site.").erase()
         block.set_pair("_entry.id", gemmi.cif.quote(block.name))
-        self._header = document.as_string()
+        self._header = (f"# {' '.join(remark.split())}\n" if remark else "") + document.as_string()
 
     def write(
         self, path: str | os.PathLike[str], positions: ArrayLike | None = None, b_factors: ArrayLike | None = None

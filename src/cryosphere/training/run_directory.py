@@ -82,6 +82,11 @@ class RunDirectory:
         return self.root / "moving_parts.json"
 
     @property
+    def model_error(self) -> Path:
+        """How far the structures are off beyond what latents leave open; made when it is first asked for."""
+        return self.root / "model_error.npz"
+
+    @property
     def tensorboard(self) -> Path:
         """Folder of TensorBoard's event files."""
         return self.root / "tensorboard"
@@ -113,7 +118,7 @@ class RunDirectory:
     def own_files(self) -> list[Path]:
         """Everything here that a run would write or replace; run.json, which tells that it is a run, comes first."""
         inputs = (self.facts_path, self.config_path, self.model_path, self.particles_path)
-        files = (*inputs, self.metrics_path, self.second_look, self.moving_parts, self.evaluation)
+        files = (*inputs, self.metrics_path, self.second_look, self.moving_parts, self.model_error, self.evaluation)
         folders = (self.checkpoints, self.tensorboard, self.analysis, self.evaluation.with_suffix(""))
         return [path for path in (*files, *folders) if path.exists()]
 

@@ -32,6 +32,7 @@ from cryosphere.training.build import build_model
 from cryosphere.training.config import Config
 from cryosphere.training.data import ParticleLoader, Rows, Split
 from cryosphere.training.latent_posterior import posteriors
+from cryosphere.training.model_error import ModelError
 from cryosphere.training.prepare import CacheWork, Inputs, build_images, lifted_features
 from cryosphere.training.run_directory import RunDirectory, RunFacts
 from cryosphere.training.second_look import SecondLook
@@ -162,6 +163,15 @@ class TrainedModel:
     def segment_count(self) -> int:
         """Segments at most; some may be empty."""
         return self.network.segmentation.count
+
+    def structure_error(self, progress: Progress = SILENT) -> ModelError | None:
+        """How far structures are off beyond what latents leave open; None where images are too few to tell.
+
+        The first time, held-out images are asked; what they say is kept in the run. All processes of a job ask it.
+        """
+        from cryosphere.training.spread import model_error_of  # which needs this class
+
+        return model_error_of(self, progress)
 
     @cached_property
     def validation_rows(self) -> Rows:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from cryosphere.evaluation.calibration import Calibration
 from cryosphere.evaluation.fsc import FscResult
 from cryosphere.evaluation.pictures.agreement import MOST_FIGURES, distributions, predicted_against_true
+from cryosphere.evaluation.pictures.calibration import coverage_curves
 from cryosphere.evaluation.pictures.chains import MOST_CHAINS, Strips, domains_above_segments
 from cryosphere.evaluation.pictures.latents import latents_by_truth
 from cryosphere.evaluation.pictures.structures import defects, deviations, shell_correlations
@@ -30,6 +32,7 @@ def draw_pictures(
         None if strips is None else partial(_chains, strips),
         lambda: _deviations(per_image),
         None if fsc is None else partial(_volumes, fsc),
+        None if evaluation.calibration is None else partial(_calibration, evaluation.calibration),
         lambda: _defects(per_image),
         lambda: _latents(per_image),
     ]
@@ -101,6 +104,18 @@ def _volumes(fsc: FscResult) -> Picture:
         f"{len(fsc.rows)} images spread over the data set, box {fsc.grid.box}, {fsc.grid.pixel_size:.3g} Å per voxel."
         + atoms,
         png(shell_correlations(fsc)),
+    )
+
+
+def _calibration(found: Calibration) -> Picture:
+    return Picture(
+        "calibration.png",
+        "How sure the run is, and how often it is right",
+        "Share of the images whose truth lies within the interval, over the share that the interval is to hold; on the "
+        "dashed line they agree, below it the run is too sure. Left: the latents' spread with the structures' own "
+        "error, as held-out images tell it; right: the latents' spread alone. Shaded: 60 to 76 % and 90 to 98 % at the "
+        "68 % and the 95 % interval.",
+        png(coverage_curves(found)),
     )
 
 
