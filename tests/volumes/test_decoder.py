@@ -118,7 +118,7 @@ def states(seen):
 
 @pytest.fixture(scope="module")
 def consensus(seen):
-    settings = ReconstructionSettings(contrast="white", device="cpu")
+    settings = ReconstructionSettings(contrast="white", diameter=seen.diameter, device="cpu")
     return reconstruct_particles(seen.stacks.table, seen.stacks, settings=settings)
 
 
@@ -288,7 +288,7 @@ def test_noise_is_what_the_signal_leaves_of_the_images_power(seen, consensus):
 
 
 def maker_of(seen, consensus):
-    scale = decoder.find_scale(seen.stacks, np.arange(IMAGES), 48.0)
+    scale = decoder.find_scale(seen.stacks, np.arange(IMAGES), seen.diameter / 2)
     return decoder.SliceMaker(seen.stacks, CtfParameters.from_table(seen.stacks.table), consensus.grid, scale, 1)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cryosphere.analysis.run import Run, checked_latents
 from cryosphere.analysis.traversal import cluster
+from cryosphere.clock import now
 from cryosphere.distribution import ALONE, World, find_device
 from cryosphere.errors import ConfigError
 from cryosphere.imaging.ctf import CtfParameters
@@ -90,8 +91,12 @@ def decode_states(
 
     The paper's remedy for the bias of an atomic model (B.2.4): the latents and poses of the run are kept, and density
     is learned anew, without the model. One network for each half of the images learns what they have beside the map of
-    them all; see `decoder_sums` for the misfit, and `decoder_network` for the network. The half-maps are as independent
-    as the run's latents, which one model found from both halves. The processes of a job share the images.
+    them all; see `decoder_sums` for the misfit, and `decoder_network` for the network. The processes of a job share the
+    images.
+
+    The half-maps are as independent as the run's latents, which one model found from both halves. What a network has
+    not learned of a state stays as in the consensus, in both halves alike: where motion has blurred the consensus,
+    they agree on the blur. So their correlation tells how noisy the map is, not how much of it is of this state alone.
 
     Raises:
         InputError: for latents of another dimension, missing stacks or poses, halves of very different size, an
@@ -217,7 +222,17 @@ class HalfTraining:
         middle_and_spread = torch.from_numpy(np.stack([latents.mean(axis=0), latents.std(axis=0)]))
         network = FourierNetwork(middle_and_spread, self.images.diameter / 2, self.settings.size, seed).to(device)
         how = Training(self.settings.epochs, self.settings.learning_rate, seed)
+        start = now(device)
         with progress.track(how.epochs, f"training the decoder of half {half + 1}") as advance:
             train(network, evidence, z, how, advance)
+        seconds = now(device) - start
+        log.info(
+            "decoder of half %d: %d epochs of %s images in %.1f s, %s images/s",
+            half + 1,
+            how.epochs,
+            f"{len(rows):,}",
+            seconds,
+            f"{how.epochs * len(rows) / max(seconds, 1e-9):,.0f}",
+        )
         world.copy_from_first(network.parameters())
         return network.eval()
