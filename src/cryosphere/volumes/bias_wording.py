@@ -27,7 +27,7 @@ METHOD: Final = (
 LIMITS: Final = (
     "What this cannot tell: a residue that takes many places at once, as in a loop that no state's map shows, is as "
     "absent as one that was never in the sample; a residue whose place in the structure is wrong by more than about "
-    "the resolution counts as absent there. Amplitudes are relative to most of the model, of which at least a "
+    "half the resolution counts as absent there, and its density shows red beside it in the difference maps. Amplitudes are relative to most of the model, of which at least a "
     "half should be there. Maps are made with the run's poses and latents: errors of those blur them."
 )
 
@@ -58,7 +58,8 @@ def advice(found: Findings) -> str:
         return (
             "If these residues were not in the sample, or are disordered in all of its conformations, leave them out "
             "of the model and train again: as long as they are in it they pull on the poses and motions of the "
-            "segments that hold them. Do not interpret where the structures put them."
+            "segments that hold them. Do not interpret where the structures put them. First look at the difference "
+            "maps: red density beside these residues that nothing explains says that they are misplaced, not missing."
         )
     if len(found.rows("weak")):
         return "More images, or fewer and larger states, would tell; until then leave the weak stretches uninterpreted."
