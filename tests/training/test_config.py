@@ -27,7 +27,7 @@ def test_particles_and_model_are_enough() -> None:
         ("low_pass=8", r"unknown setting low_pass; did you mean loss\.low_pass\?"),
         ("training.low_pass=8", r"unknown setting training\.low_pass; did you mean loss\.low_pass\?"),
         ("Training.epochs=8", r"unknown setting Training; did you mean training\?"),
-        ("hidden=[5]", r"did you mean encoder\.hidden or decoder\.hidden\?"),
+        ("hidden=[5]", r"did you mean encoder\.hidden or decoder\.hidden or occupancy\.hidden\?"),
         ("decoder.Hidden=[5]", r"did you mean decoder\.hidden\?"),
         ("encoder.kind=MLP", r"encoder\.kind: .*\(found 'MLP'\); did you mean mlp\?"),
         ("loss.clash.kind=Linaer", r"loss\.clash\.kind .*\(found 'Linaer'\); did you mean linear\?"),
