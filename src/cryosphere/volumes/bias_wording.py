@@ -27,7 +27,8 @@ METHOD: Final = (
 LIMITS: Final = (
     "What this cannot tell: a residue that takes many places at once, as in a loop that no state's map shows, is as "
     "absent as one that was never in the sample; a residue whose place in the structure is wrong by more than about "
-    "half the resolution counts as absent there, and its density shows red beside it in the difference maps. Amplitudes are relative to most of the model, of which at least a "
+    "half the resolution counts as absent there, and its density shows red beside it in the difference maps. "
+    "Amplitudes are relative to most of the model, of which at least a "
     "half should be there. Maps are made with the run's poses and latents: errors of those blur them."
 )
 
