@@ -19,7 +19,8 @@ import numpy as np
 from cryosphere.files import write_text
 from cryosphere.settings import validate
 from cryosphere.simulation.config import SimulationConfig
-from cryosphere.simulation.jitter import JitterSettings, elastic_modes
+from cryosphere.simulation.jitter import elastic_modes
+from cryosphere.simulation.motion_config import JitterSettings
 from cryosphere.simulation.simulate import simulate
 from cryosphere.structures.model import read_model
 from cryosphere.structures.write import write_model
@@ -111,6 +112,14 @@ class Work:
         print(f"{key}: {known[key]}", flush=True)
         found_before: dict[str, Any] = known[key]
         return found_before
+
+    def forget(self, key: str) -> None:
+        """Measure this anew when it is asked for next."""
+        path = self.folder / "measured.json"
+        if path.is_file():
+            known = json.loads(path.read_text(encoding="utf-8"))
+            known.pop(key, None)
+            write_text(path, json.dumps(known, indent=1))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from cryosphere.maps.fsc import shell_correlations, volume_spectra
 from cryosphere.maps.resolution import Resolution, resolution_at
 from cryosphere.simulation.truth import Truth
 from cryosphere.volumes.distances import structure_distances
-from cryosphere.volumes.state import StateVolume
 
 Volume = NDArray[np.float32]
 
@@ -40,22 +39,19 @@ class Agreement:
 
 
 def agreement_with_truth(
-    run: Run, truth: Truth, states: Sequence[StateVolume], consensus: Volume
-) -> list[tuple[Agreement, Agreement]]:
-    """For each state: how like its own map, and how like the map of all images, is to what is true at its latent.
+    run: Run, truth: Truth, z: NDArray[np.float32], maps: Sequence[Volume], grid: ImageGrid
+) -> list[Agreement]:
+    """For each latent: how like the map that was made at it is to what is true there.
 
-    True is, of the NEAREST images, the conformation in their middle. consensus: on the states' grid.
+    True is, of the NEAREST images, the conformation in their middle. maps: [z, y, x] each, all on the grid.
     """
-    distances = structure_distances(run, np.stack([state.z for state in states]))
     counts = np.bincount(truth.conformation_index, minlength=len(truth.conformations))
     middle = np.average(truth.conformations.astype(np.float64), axis=0, weights=counts)
     found = []
-    for state, column in zip(states, distances.T, strict=True):
+    for volume, column in zip(maps, structure_distances(run, z).T, strict=True):
         image = true_image(truth, column)
-        true = true_volume(truth, image, state.grid)
-        mask = _around_moving(truth, image, middle, state.grid)
-        one, other = (_agreement(volume, true, mask, state.grid) for volume in (state.map, consensus))
-        found.append((one, other))
+        mask = _around_moving(truth, image, middle, grid)
+        found.append(_agreement(volume, true_volume(truth, image, grid), mask, grid))
     return found
 
 

@@ -1,0 +1,270 @@
+"""What the tools after a run tell of simulated data, whose truth is known; writes the blocks of docs/bias.md.
+
+    python benchmarks/bias.py missing --folder DIR [--seeds 0 1 2]
+
+and so on: missing, occupancy, null, opening, kernel, calibration, segments. Data sets and runs are made in DIR (a few
+GB) and what was measured is kept in DIR/measured.json, so that a block can be written again without measuring. Needs
+models/ and trajectories/ of ../shared/data (CRYOSPHERE_SHARED_DATA).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from bias_volumes import against_truth, compared_methods
+from bias_work import Work, command, trained
+from page import DOCS, write_block
+
+from cryosphere.analysis.run import Run
+from cryosphere.structures.ranges import residue_ranges
+from cryosphere.training.moving_parts import MovingParts
+
+DATA = Path(os.environ.get("CRYOSPHERE_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+PAGE = "bias.md"
+IMAGES = 20_000
+ABSENT = ("B", 464, 503)
+SNRS = ("SNR 0.1", "SNR 0.01")
+Measured = dict[str, Any]
+
+
+def main() -> None:
+    """Measure what was asked for, as far as it was not measured before, and write its block."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=list(BLOCKS))
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--images", type=int, default=IMAGES)
+    options = parser.parse_args()
+    work = Work(options.folder.resolve(), DATA, options.images)
+    text = BLOCKS[options.what](work, options.seeds)
+    seeds = " ".join(map(str, options.seeds))
+    write_block(
+        f"bias-{options.what}", text, f"python benchmarks/bias.py {options.what} --folder DIR --seeds {seeds}", PAGE
+    )
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """In Markdown."""
+    lines = [" | ".join(map(str, row)) for row in (head, ["---"] * len(head), *rows)]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def run_of(work: Work, name: str, case: str, seed: int, *options: str, called: str = "run") -> tuple[Path, Measured]:
+    """A run on a data set of experiments/, and what it took."""
+    data_set = work.data_set(name, case, seed)
+
+    def train() -> Measured:
+        _, cost = trained(data_set, called, seed, *options)
+        return {"seconds": cost.seconds, "gigabytes": cost.gigabytes}
+
+    key = f"train {name} {case} {seed} {called}"
+    if not (data_set / called).is_dir():
+        work.forget(key)
+    return data_set / called, work.measured(key, train)
+
+
+def missing(work: Work, seeds: Sequence[int]) -> str:
+    """The paper's B.2.4: residues that the model has and no image shows."""
+    rows = []
+    for case in SNRS:
+        for seed in seeds:
+            run, training = run_of(work, "missing-residues", case, seed)
+            found = work.measured(f"missing {case} {seed}", lambda run=run: _support(run))  # type: ignore[misc]
+            figures = [found[key] for key in ("absent", "weak", "others_absent", "others_weak")]
+            times = [f"{training['seconds']:.0f}", f"{found['seconds']:.0f}", f"{found['gigabytes']:.1f}"]
+            rows.append([case, seed, *figures, f"{found['highest']:.2f}", *times])
+    head = ["data", "seed", "of the 40 absent residues: told absent", "weak", "of the 966 others: told absent", "weak"]
+    head += ["highest support of the 40", "training, s", "6 volumes and page, s", "GB"]
+    shown = work.data_set("missing-residues", SNRS[0], seeds[0]) / "density" / "support.png"
+    shutil.copyfile(shown, DOCS / "_static" / "bias-support.png")
+    return table(head, rows)
+
+
+def _support(run: Path) -> Measured:
+    folder = run.with_name("density")
+    cost = command("volumes", run, "--outdir", folder, fresh=folder)
+    residues = pd.read_csv(folder / "support.csv", keep_default_na=False)
+    lacking = _lacking(residues)
+    verdicts = residues["verdict"]
+    return {
+        "absent": int((verdicts[lacking] == "absent").sum()),
+        "weak": int((verdicts[lacking] == "weak").sum()),
+        "others_absent": int((verdicts[~lacking] == "absent").sum()),
+        "others_weak": int((verdicts[~lacking] == "weak").sum()),
+        "highest": float(residues["support"][lacking].max()),
+        "seconds": cost.seconds,
+        "gigabytes": cost.gigabytes,
+    }
+
+
+def _lacking(residues: pd.DataFrame) -> pd.Series[bool]:
+    chain, first, last = ABSENT
+    return (residues["chain"] == chain) & residues["residue"].between(first, last)
+
+
+def occupancy(work: Work, seeds: Sequence[int]) -> str:
+    """Learned amplitudes, where residues are in no image."""
+    rows = []
+    for case in SNRS:
+        for seed in seeds:
+            run, cost = run_of(
+                work, "missing-residues", case, seed, "--set", "occupancy.kind=global", called="occupied"
+            )
+            found = work.measured(f"occupancy {case} {seed}", lambda run=run: _occupancy(run))  # type: ignore[misc]
+            rows.append([case, seed, *found.values(), f"{cost['seconds']:.0f}", f"{cost['gigabytes']:.1f}"])
+    head = ["data", "seed", "of the 40 absent residues under 0.3", "of the 966 others over 0.8", "residues in neither"]
+    return table([*head, "training, s", "GB"], rows)
+
+
+def _occupancy(run: Path) -> Measured:
+    command("analyze", run)
+    residues = pd.read_csv(run / "analysis" / "occupancy.csv", keep_default_na=False)
+    lacking = _lacking(residues)
+    low, high = residues["occupancy"] < 0.3, residues["occupancy"] > 0.8
+    wrong = residues[(lacking & ~low) | (~lacking & ~high)]
+    shutil.copyfile(run / "analysis" / "pictures" / "occupancy.png", DOCS / "_static" / "bias-occupancy.png")
+    names = [f"{one.chain}{one.residue} {one.occupancy:.2f}" for one in wrong.itertuples()]
+    return {"low": int(low[lacking].sum()), "high": int(high[~lacking].sum()), "wrong": ", ".join(names) or "none"}
+
+
+def null(work: Work, seeds: Sequence[int]) -> str:
+    """Verdicts on images in which nothing moves."""
+    rows = []
+    for wrong in (False, True):
+        for seed in seeds:
+            data_set = work.still(seed)
+            model = work.wrong_model(data_set, seed) if wrong else data_set / "model.cif"
+            name = "wrong" if wrong else "right"
+            found = work.measured(
+                f"null {name} {seed}",
+                lambda name=name, model=model, seed=seed, place=data_set: _validated(  # type: ignore[misc]
+                    *trained(place, name, seed, model=model)[:1]
+                ),
+            )
+            rows += _verdict_rows(f"the {name} base structure{', off by 4 Å RMS' if wrong else ''}", seed, found)
+    return table(_VERDICT_HEAD, rows)
+
+
+def opening(work: Work, seeds: Sequence[int]) -> str:
+    """Verdicts on adenylate kinase, at three levels of noise."""
+    rows = []
+    for case in (*SNRS, "SNR 0.001"):
+        for seed in seeds:
+            run, _ = run_of(work, "adenylate-kinase", case, seed)
+            found = work.measured(f"opening {case} {seed}", lambda run=run: _validated(run))  # type: ignore[misc]
+            rows += _verdict_rows(case, seed, found)
+    shown = work.data_set("adenylate-kinase", SNRS[0], seeds[0]) / "validated-run" / "canonical.png"
+    if shown.is_file():
+        shutil.copyfile(shown, DOCS / "_static" / "bias-opening.png")
+    return table(_VERDICT_HEAD, rows)
+
+
+_VERDICT_HEAD = ["data", "seed", "motion", "verdict", "correlation of the models (chance: 99 % below)"]
+_VERDICT_HEAD += ["largest RMS move, Å", "gain over other images' places, nats", "`validate`, s", "GB"]
+
+
+def _validated(run: Path) -> Measured:
+    folder = run.with_name(f"validated-{run.name}")
+    cost = command("validate", run, "--outdir", folder, fresh=folder)
+    verdict = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
+    return {"motions": verdict["motions"], "seconds": cost.seconds, "gigabytes": cost.gigabytes}
+
+
+def _verdict_rows(name: str, seed: int, found: Measured) -> list[list[object]]:
+    rows: list[list[object]] = []
+    for one in found["motions"]:
+        gain = one["gain_over_exchanged"]
+        told = [one["name"], one["verdict"], f"{one['correlation']:.3f} ({one['null_99']:.3f})"]
+        figures = [f"{max(one['largest_amplitude']):.1f}", f"{gain['nats']:+.3f} ± {gain['error']:.3f}"]
+        rows.append([name, seed, *told, *figures, f"{found['seconds']:.0f}", f"{found['gigabytes']:.1f}"])
+    return rows
+
+
+def kernel(work: Work, seeds: Sequence[int]) -> str:
+    """Kernel regression and the volume decoder against the true density."""
+    rows = []
+    for case in SNRS:
+        for seed in seeds:
+            run, _ = run_of(work, "adenylate-kinase", case, seed)
+            for name, options in compared_methods().items():
+                found = work.measured(
+                    f"volumes {case} {seed} {name}",
+                    lambda run=run, options=options: against_truth(run, options),  # type: ignore[misc]
+                )
+                rows.append([case, seed, name, *(found[key] for key in ("mean", "half", "moving"))])
+                rows[-1] += [f"{found['seconds']:.0f}", f"{found['gigabytes']:.1f}"]
+    head = ["data", "seed", "volumes", "FSC with the truth, mean", "FSC 0.5 at, Å", "FSC around what moves, mean"]
+    return table([*head, "6 volumes, s", "GB"], rows)
+
+
+def calibration(work: Work, seeds: Sequence[int]) -> str:
+    """How often the truth lies within the intervals that are told."""
+    rows = []
+    for name, case in [(n, c) for n in ("adenylate-kinase", "missing-residues") for c in SNRS]:
+        for seed in seeds:
+            run, _ = run_of(work, name, case, seed)
+            found = work.measured(f"calibration {name} {case} {seed}", lambda run=run: _coverage(run))  # type: ignore[misc]
+            rows += [[f"{name}, {case}", seed, *one] for one in found["rows"]]
+    return table(["data", "seed", "of", "within 68 %", "within 95 %"], rows)
+
+
+def _coverage(run: Path) -> Measured:
+    domains = {"adenylate-kinase": "LID=122-159 NMP=30-59 CORE=rest", "missing-residues": ""}
+    chosen = next(words for name, words in domains.items() if run.parent.name.startswith(name))
+    if not chosen:
+        chosen = "A=A:321-503 B=B:321-463 base=A:1-320,B:1-320"
+    command("evaluate", run, "--truth", run.parent / "truth.npz", "--domains", *chosen.split())
+    said = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))["calibration"]
+    return {"rows": [[one["name"], *map(_percent, one["inside"])] for one in said["coverages"]]}
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def segments(work: Work, seeds: Sequence[int]) -> str:
+    """The number of parts that `--segments auto` finds."""
+    rows = []
+    for name, case in (("toy", "one-sided"), ("toy", "two-sided"), ("adenylate-kinase", "SNR 0.1")):
+        for seed in seeds:
+            run, cost = run_of(work, name, case, seed, "--segments", "auto", called="auto")
+            found = work.measured(f"parts {name} {case} {seed}", lambda run=run: _parts(run))  # type: ignore[misc]
+            rows.append([f"{name}, {case}", seed, *found.values(), f"{cost['seconds']:.0f}"])
+    head = ["data", "seed", "moving parts", "segments", "of what motion explains they keep", "one part fewer would"]
+    return table([*head, "residues of the parts", "training, s"], rows)
+
+
+def _parts(run: Path) -> Measured:
+    parts = MovingParts.load(run / "moving_parts.json")
+    beads, membership = Run(run).model.atomic_model.beads, Run(run).segments
+    part = np.zeros(membership.shape[1], dtype=np.int64)
+    for number, some in enumerate(parts.parts):
+        part[list(some)] = number
+    ranges = residue_ranges(beads, part[membership.argmax(axis=1)])
+    told = "; ".join(" ".join(one.words for one in ranges[number]) for number in range(len(parts.parts)))
+    fewer = [merge.kept for merge in parts.merges if merge.parts == len(parts.parts) - 1]
+    return {
+        "parts": len(parts.parts),
+        "segments": parts.segments,
+        "kept": _percent(parts.kept),
+        "fewer": _percent(fewer[0]) if fewer else "-",
+        "residues": told,
+    }
+
+
+BLOCKS: dict[str, Callable[[Work, Sequence[int]], str]] = {
+    one.__name__: one for one in (missing, occupancy, null, opening, kernel, calibration, segments)
+}
+
+
+if __name__ == "__main__":
+    np.seterr(all="raise", under="ignore")
+    main()
