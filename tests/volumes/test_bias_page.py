@@ -110,7 +110,7 @@ def test_difference_maps_are_in_units_of_the_noise_and_deep_where_residues_are_a
 
 def test_the_page_says_which_residues_are_not_in_the_images_and_needs_nothing_else(written):
     html = (written / "bias.html").read_text(encoding="utf-8")
-    assert "of chain B are in the model but not in the images" in html
+    assert "of chain B are not where the model has them" in html
     assert "nearest images" in html
     assert html.count("data:image/png;base64,") == 4  # support, correlation and two states
     assert "<script" not in html

@@ -44,8 +44,8 @@ def conclusion(found: Findings) -> str:
     if len(absent):
         mean, error = (float(values[absent].mean()) for values in (found.along.amplitude, found.along.error))
         said += (
-            f" {_named(found.stretches('absent'))} {'is' if len(absent) == 1 else 'are'} in the model but not in the "
-            f"images: of their density {np.clip(mean, 0, 1):.2f} ± {error:.2f} is found, where it would be 1."
+            f" {_named(found.stretches('absent'))} {'is' if len(absent) == 1 else 'are'} not where the model has them: "
+            f"of their density {np.clip(mean, 0, 1):.2f} ± {error:.2f} is found there, where it would be 1."
         )
     if len(weak):
         named = _named(found.stretches("weak"))
