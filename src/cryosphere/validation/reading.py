@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,13 +41,14 @@ class Observer:
     """Holds images against the structures of one model. The images need not be those that it was trained on."""
 
     def __init__(self, model: HeterogeneityModel, structures: Library, loader: ParticleLoader, rows: Rows) -> None:
-        self.model, self.library, self.loader, self.rows = model, structures, loader, rows
+        self.model, self.library, self.loader, self.rows = of_one_composition(model), structures, loader, rows
         device = model.positions.device
         self.mean = torch.as_tensor(structures.mean, dtype=torch.float32, device=device)
         self.structures = torch.as_tensor(structures.structures, dtype=torch.float32, device=device)
         spread = np.unique(np.linspace(0, len(rows) - 1, min(_SCALE_SAMPLE, len(rows))).astype(np.int64))
         with torch.no_grad():
-            self.scale: Scale = measure_scale(model, self.mean, list(self.loader.batches(rows[spread], IMAGES_AT_ONCE)))
+            sample = list(self.loader.batches(rows[spread], IMAGES_AT_ONCE))
+            self.scale: Scale = measure_scale(self.model, self.mean, sample)
 
     def views(self) -> Iterator[tuple[slice, View]]:
         """The images, some at a time, with their places among all."""
@@ -70,6 +72,20 @@ class Observer:
         prior = np.log(np.maximum(self.library.shares, 1e-12))
         weights = (softmax(prior + one) for one in (found[0], found[1], found[0] + found[1]))
         return Reading(*weights)
+
+
+@torch.no_grad()
+def of_one_composition(model: HeterogeneityModel) -> HeterogeneityModel:
+    """The model with as much of each residue as there is in the middle of its latents, where it learned that.
+
+    Motions alone are judged: what comes and goes is the same in all that is compared.
+    """
+    if model.decoder.occupancy is None:
+        return model
+    middle = model.positions.new_zeros(1, model.decoder.latent_dim)
+    fixed = deepcopy(model)
+    fixed.amplitudes = model.amplitudes_at(middle, model.segmentation(draw=False)).reshape(-1)
+    return fixed
 
 
 def _all_fits(view: View, structures: torch.Tensor) -> Float:
