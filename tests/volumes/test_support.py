@@ -11,6 +11,7 @@ from scipy.ndimage import map_coordinates
 from tests.volumes.protein import CHAIN, SIGMA, conformations, density_map, folded
 
 from cryosphere.imaging.grid import ImageGrid
+from cryosphere.volumes import support
 from cryosphere.volumes.expected import Residues, SeenMap, Shells, spectrum_of
 from cryosphere.volumes.findings import Findings, compare_with_density
 from cryosphere.volumes.support import Equations, Support, window_means
@@ -118,6 +119,29 @@ def test_a_map_of_noise_supports_nothing():
     assert not (found.verdicts == "supported").any()
 
 
+def test_errors_found_piece_by_piece_are_hardly_smaller_than_those_of_all_at_once(monkeypatch):
+    """Also where the map says nothing, and a residue's error is that of its whole chain."""
+    beads = folded()
+    count, bonded = len(beads.positions), beads.bonded
+    distances = np.linalg.norm(beads.positions[:, None] - beads.positions, axis=-1)
+    for told in (0.0, 1e-2, 10.0, 1e4):
+        information = sparse.csr_matrix(told * np.exp(-((distances / 6) ** 2)))
+        equations = Equations(information, np.zeros(count))
+        chain = equations.solve(bonded, np.ones(count))[1]
+        monkeypatch.setattr(support, "_CHUNK", 10_000)
+        whole = equations.errors(chain, beads.positions)
+        monkeypatch.setattr(support, "_CHUNK", 25)
+        pieces = equations.errors(chain, beads.positions)
+        assert (pieces > 0.75 * whole).all(), told
+
+
+def test_a_verdict_needs_most_of_a_stretch():
+    bonded = np.array([[k, k + 1] for k in range(99)])
+    amplitude = np.full(100, 0.52)
+    amplitude[40:60] = 0.9
+    assert set(verdicts_of_residues(Support(amplitude, np.full(100, 0.1)), bonded)) == {"weak"}
+
+
 def test_errors_are_as_large_as_amplitudes_scatter_from_noise_to_noise():
     beads = folded()
     several = [found_in(beads, without(LAST), seed=seed).joint for seed in range(8)]
@@ -175,6 +199,8 @@ def test_what_is_not_sure_is_weak():
 def test_solutions_do_not_depend_on_residues_that_no_map_reaches():
     information = sparse.csr_matrix(np.diag([100.0, 100.0, 0.0]))
     equations = Equations(information, np.array([100.0, 50.0, 0.0]))
-    amplitudes, precision = equations.solve(np.zeros((0, 2), dtype=np.int64), np.ones(3))
+    amplitudes, chain = equations.solve(np.zeros((0, 2), dtype=np.int64), np.ones(3))
     np.testing.assert_allclose(amplitudes, [1.0, (50 + 1 / 3) / (100 + 1 / 3), 1.0], rtol=1e-5)  # the last as before
-    np.testing.assert_allclose(precision.diagonal(), [100 + 1 / 3, 100 + 1 / 3, 1 / 3])
+    np.testing.assert_allclose(chain.diagonal(), [1 / 3, 1 / 3, 1 / 3])
+    errors = equations.errors(chain, np.zeros((3, 3)))
+    np.testing.assert_allclose(errors, [(100 + 1 / 3) ** -0.5, (100 + 1 / 3) ** -0.5, 3**0.5])

@@ -39,7 +39,7 @@ def _facts(found: Findings) -> str:
         [
             (f"{counts[0]:,}", "residues supported"),
             (f"{counts[1]:,}", "weak: the density does not say"),
-            (f"{counts[2]:,}", "absent: in the model, not in the images"),
+            (f"{counts[2]:,}", "absent: not where the model has them"),
             (str(len(found.states)), "conformations compared"),
             (f"{best:.1f} Å" if np.isfinite(best) else "none", "resolution of the best of their maps"),
         ]

@@ -17,7 +17,7 @@ from cryosphere.analysis.run import Run, checked_latents
 from cryosphere.analysis.traversal import cluster
 from cryosphere.clock import now
 from cryosphere.distribution import ALONE, World, find_device
-from cryosphere.errors import ConfigError
+from cryosphere.errors import ConfigError, ParticleError
 from cryosphere.imaging.ctf import CtfParameters
 from cryosphere.maps.insertion import bytes_of
 from cryosphere.maps.reconstruction import DIAMETER, Reconstruction, ReconstructionSettings, reconstruct_particles
@@ -25,6 +25,7 @@ from cryosphere.maps.slices import SliceMaker, find_scale
 from cryosphere.memory import available_memory
 from cryosphere.particles.stacks import ImageStacks
 from cryosphere.progress import SILENT, Progress
+from cryosphere.volumes.bandwidth import FEWEST
 from cryosphere.volumes.decoder_maps import Halves, departures, signal_amplitudes, state_of
 from cryosphere.volumes.decoder_network import FourierNetwork, NetworkSize
 from cryosphere.volumes.decoder_sums import Band, Group, add_up
@@ -133,6 +134,10 @@ def decoded(
     )
     with world.together():
         halves = check_halves(images.stacks, settings.seed)
+        if (fewest := int(np.bincount(halves, minlength=2).min())) < FEWEST:
+            raise ParticleError(
+                f"{table.source}: {fewest} images in one half, and a network needs {FEWEST} in each. Use more images"
+            )
     consensus = reconstruct_particles(table, images.stacks, rows, how, progress, world)
     budget = float(world.gather(np.array([_memory(world)])).min())  # all processes take the same groups
     with world.together():

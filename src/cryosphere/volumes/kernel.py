@@ -246,6 +246,7 @@ def _at_once(count: int, each: int, job: _Job) -> Sequence[range]:
     free = available_memory() if on_processor else int(torch.cuda.mem_get_info(job.device)[0])
     sharing = job.work[1].local_size if on_processor else 1
     budget = _LEAST_MEMORY if free is None else _SHARE_OF_MEMORY * free / sharing
+    budget = float(job.work[1].gather(np.array([float(budget)])).min())  # all processes take the same groups
     size = max(1, int(budget // each))
     return [range(start, min(start + size, count)) for start in range(0, count, size)]
 

@@ -88,7 +88,7 @@ class Equations:
         return cls(sparse.csr_matrix(information / len(several)), right / len(several))
 
     def solve(self, bonded: NDArray[np.int64], start: Float) -> tuple[Float, sparse.csr_matrix]:
-        """The most probable amplitudes (R,), and the precision matrix there.
+        """The most probable amplitudes (R,), and the precision there of what is known before the map is seen.
 
         Before the map is seen, the mean of all amplitudes is 1 ± 1; from residue to residue along a chain they differ
         by a Cauchy distribution of width 0.05: nearly constant, but free to jump. Steps are reweighted in turn with
@@ -96,13 +96,29 @@ class Equations:
         """
         amplitudes = start
         for _ in range(_REWEIGHTINGS):
-            precision = self.information + _chain(amplitudes, bonded)
+            chain = _chain(amplitudes, bonded)
+            precision = self.information + chain
             right = self.right + 1 / len(start)
             scaling = sparse.diags(1 / precision.diagonal())
             amplitudes, failed = cg(precision, right, amplitudes, rtol=_TOLERANCE, maxiter=2000, M=scaling)
             if failed:
                 raise InputError("the support of the residues cannot be found: their equations do not converge")
-        return np.asarray(amplitudes), sparse.csr_matrix(precision)
+        return np.asarray(amplitudes), chain
+
+    def errors(self, chain: sparse.csr_matrix, places: Float) -> Float:
+        """Standard errors of amplitudes (R,): roots of the inverse precision's diagonal.
+
+        For some residues at a time with those around them. What is known of chains before the map is seen ends where
+        these end: held to residues that are left out, it would make those at the cuts far too sure.
+        """
+        count, errors = len(places), np.zeros(len(places))
+        for some, around in _neighbourhoods(places):
+            own = chain[around][:, around]
+            held = np.asarray(own.sum(axis=1)).ravel() - 1 / count  # by residues that are left out
+            precision = self.information[around][:, around] + own - sparse.diags(held)
+            inverse = np.linalg.inv(precision.toarray())
+            errors[some] = np.sqrt(np.diag(inverse)[np.searchsorted(around, some)])
+        return errors
 
 
 def find_support(
@@ -127,9 +143,10 @@ def find_support(
         own = amplitudes
         for _ in range(_ROUNDS):
             seen.compare(own)
-            own, precision = Equations.of(seen, resolution).solve(bonded, own)
+            told = Equations.of(seen, resolution)
+            own, chain = told.solve(bonded, own)
             own, scale = _scaled(own)
-        each.append(_with_scatter(own, _errors(precision, seen.residues.places) / scale))
+        each.append(_with_scatter(own, told.errors(chain, seen.residues.places) / scale))
         done()
     joint = np.mean([one.amplitude for one in each], axis=0)
     for _ in range(_JOINT_ROUNDS):
@@ -137,9 +154,10 @@ def find_support(
         for seen, resolution in zip(maps, resolutions, strict=True):
             seen.compare(joint)
             equations.append(Equations.of(seen, resolution, independent))
-        joint, precision = Equations.mean(equations).solve(bonded, joint)
+        together = Equations.mean(equations)
+        joint, chain = together.solve(bonded, joint)
         joint, scale = _scaled(joint)
-    return _with_scatter(joint, _errors(precision, maps[0].residues.places) / scale), each
+    return _with_scatter(joint, together.errors(chain, maps[0].residues.places) / scale), each
 
 
 def window_means(values: Float, bonded: NDArray[np.int64]) -> Float:
@@ -212,15 +230,6 @@ def _with_scatter(amplitudes: Float, errors: Float) -> Support:
     scatter = 1.4826 * float(np.median(np.abs(amplitudes - np.median(amplitudes))))
     beyond = max(0.0, scatter**2 - float(np.median(errors)) ** 2)
     return Support(amplitudes, np.sqrt(errors**2 + beyond))
-
-
-def _errors(precision: sparse.csr_matrix, places: Float) -> Float:
-    """Standard errors (R,): roots of the inverse's diagonal, for some residues at a time with those around them."""
-    errors = np.zeros(len(places))
-    for some, around in _neighbourhoods(places):
-        inverse = np.linalg.inv(precision[around][:, around].toarray())
-        errors[some] = np.sqrt(np.diag(inverse)[np.searchsorted(around, some)])
-    return errors
 
 
 def _neighbourhoods(places: Float) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:

@@ -15,6 +15,7 @@ from cryosphere.analysis.structures import read_latents
 from cryosphere.analysis.traversal import cluster, traverse
 from cryosphere.errors import ConfigError, InputError
 
+MOST = 500  # volumes, all of which are kept in memory
 _AT_ONCE = 65_536  # images compared with the latents at once
 
 
@@ -32,6 +33,8 @@ class TargetSettings:
                 f"points is {self.points} and clusters {self.clusters}: neither can be negative, and one must be above "
                 "0, or there are no volumes to make"
             )
+        if self.points + self.clusters > MOST:
+            raise ConfigError(f"{self.points + self.clusters} volumes were asked for; at most {MOST} are made at once")
         if self.points == 1:
             raise ConfigError("points is 1: a path along the motion has 2 at least (or 0, with --clusters)")
 

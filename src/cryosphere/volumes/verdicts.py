@@ -38,9 +38,9 @@ def verdicts_of_residues(support: Support, bonded: NDArray[np.int64]) -> NDArray
     """The verdict on each residue, (R,).
 
     Chains are cut where the windowed amplitude crosses 0.5, which is where a step from 1 to 0 stands, and then at the
-    largest step of the amplitude itself within the window. A stretch is supported, or absent, if somewhere in it the
-    windowed amplitude is two standard errors above, or below, 0.5; else it is weak. To be absent it needs five
-    residues, unless it is a ligand.
+    largest step of the amplitude itself within the window. A stretch is supported, or absent, if for most of its
+    residues the windowed amplitude is two standard errors above, or below, 0.5; else it is weak. To be absent it needs
+    five residues, unless it is a ligand.
     """
     windowed = support.along(bonded)
     follows = np.zeros(len(windowed.amplitude), dtype=bool)
@@ -53,7 +53,7 @@ def verdicts_of_residues(support: Support, bonded: NDArray[np.int64]) -> NDArray
     long = np.bincount(stretch) >= SHORTEST
     alone = ~follows & np.append(~follows[1:], [True])  # a ligand, or another residue that is bonded to none
     enough = long | (np.bincount(stretch, alone) > 0) | (np.bincount(stretch, there) > 0)
-    known = enough & (np.bincount(stretch, beyond > SURE * windowed.error) > 0)
+    known = enough & (np.bincount(stretch, beyond > SURE * windowed.error) > 0.5 * np.bincount(stretch))
     told = np.where(there, "supported", "absent")
     return np.asarray(np.where(known[stretch], told, "weak"))
 

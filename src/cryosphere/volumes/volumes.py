@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cryosphere.analysis.movement import atom_frames
 from cryosphere.analysis.run import Run
+from cryosphere.analysis.structures import read_latents
 from cryosphere.errors import ConfigError
 from cryosphere.progress import SILENT, Progress
 from cryosphere.structures import ModelWriter
@@ -70,6 +71,8 @@ def make_volumes(
     world = run.model.world
     with world.together():
         check_folder(outdir, overwrite=overwrite)
+        if settings.targets.z is not None:
+            read_latents(settings.targets.z, run.latent_dim)  # what is wrong with the file shows before any work
     run.encode()
     with world.together():
         targets = chosen_targets(run, settings.targets)

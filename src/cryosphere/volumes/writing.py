@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryosphere.errors import MapError
-from cryosphere.files import saying_where_the_disk_is_full
+from cryosphere.files import can_hold_files, saying_where_the_disk_is_full
 from cryosphere.maps.files import write_map
 from cryosphere.maps.resolution import Resolution, resolution_at
 from cryosphere.volumes.kernel import KernelVolume
@@ -22,18 +22,26 @@ from cryosphere.volumes.state import StateVolume
 TABLE, CURVES, BANDWIDTHS, LATENTS = "volumes.csv", "fsc.csv", "bandwidths.csv", "z.npy"
 _OURS = re.compile(
     r"(volume_[0-9]+(_half[12])?\.mrc|difference_[0-9]+\.mrc|volumes\.csv|fsc\.csv|bandwidths\.csv|z\.npy|structures"
-    r"|support(_segments)?\.csv|bias\.html)"
+    r"|support(_segments)?\.csv|bias\.html|(support|correlation|state_[0-9]+)\.png)"
 )
+_STRUCTURE = re.compile(r"structure_[0-9]+\.cif")
 
 
 def check_folder(outdir: Path, *, overwrite: bool) -> None:
     """Make sure, before any work, that volumes can be written to a folder.
 
     Raises:
-        MapError: for a file of that name, or a folder that holds volumes already (unless `overwrite`).
+        MapError: for a file of that name, a place that cannot be written to, or a folder that holds volumes already
+            (unless `overwrite`).
     """
     if outdir.exists() and not outdir.is_dir():
         raise MapError(f"{outdir} is a file, and a folder is needed for the volumes; choose another name")
+    if not (can_hold_files(outdir) and can_hold_files(outdir.absolute().parent)):
+        raise MapError(f"{outdir}: no folder can be made or changed there; choose another (--outdir)")
+    structures = outdir / "structures"
+    foreign = [path.name for path in structures.glob("*") if not _STRUCTURE.fullmatch(path.name)]
+    if foreign:
+        raise MapError(f"{structures} holds {foreign[0]}, which is not from here and would be lost; move it away")
     old = _ours_in(outdir)
     if old and not overwrite:
         raise MapError(
@@ -88,15 +96,14 @@ def write_tables(volumes: Sequence[KernelVolume | StateVolume], folder: Path) ->
     for number, volume in enumerate(volumes):
         state = volume.state if isinstance(volume, KernelVolume) else volume
         at_half = resolution_at(state.curves.corrected, state.curves.frequencies, 0.5)
-        within, effective, width = round(state.images), state.images, ""
+        share = ",,"  # of a network, which sees all images
         if isinstance(volume, KernelVolume):
-            within, effective, width = volume.within, volume.effective, _number(float(state.bandwidth or np.inf))
+            share = f"{volume.within},{volume.effective:.1f},{_number(float(state.bandwidth or np.inf))}"
             widths += [
                 f"{number},{shell},{shell / state.grid.length:.8f},{_number(float(volume.bandwidths[shell]))}"
                 for shell in range(1, len(volume.bandwidths))
             ]
-        detail = f"{_angstrom(state.resolution)},{_angstrom(at_half)}"
-        rows.append(f"{number},{within},{effective:.1f},{width},{detail}")
+        rows.append(f"{number},{share},{_angstrom(state.resolution)},{_angstrom(at_half)}")
     if len(widths) > 1:
         (folder / BANDWIDTHS).write_text("\n".join(widths) + "\n", encoding="utf-8")
     (folder / TABLE).write_text("\n".join(rows) + "\n", encoding="utf-8")
