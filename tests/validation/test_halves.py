@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,19 @@ def test_every_image_is_in_exactly_one_of_the_three_sets(count):
     assert sorted(together) == list(range(count))
     assert abs(len(found.first) - len(found.second)) < 0.15 * count
     assert len(found.test) == {200: 50, 1000: 250, 30_000: 2000}[count]
+
+
+def test_rows_of_one_image_are_never_in_two_of_the_sets():
+    """As after a symmetry expansion."""
+    thrice = table(400)[np.repeat(np.arange(400), 3)]
+    found = choose_halves(thrice, 0)
+    images = [set(thrice.image_index[rows].tolist()) for rows in (found.first, found.second, found.test)]
+    assert not images[0] & images[1]
+    assert not images[2] & (images[0] | images[1])
+    assert len(found.test) == len(images[2]) == 100
+    split = replace(thrice, half_set=np.tile([1, 2, 1], 400))
+    with pytest.raises(InputError, match="rows of one image into different halves"):
+        choose_halves(split, 0)
 
 
 def test_the_halves_of_the_refinement_are_kept_apart():

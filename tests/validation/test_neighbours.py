@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cryosphere.geometry.poses import random_rotations
-from cryosphere.validation.neighbours import exchanged, from_view, groups, shuffled
+from cryosphere.validation.neighbours import exchanged, from_view, groups
 
 
 def table(count: int, seed: int = 0, defocus: np.ndarray | None = None):
@@ -39,16 +39,6 @@ def test_groups_are_as_large_as_allowed_and_none_is_alone(count):
     sizes = np.bincount(groups(table(count), 4))
     assert sizes.max() <= 4
     assert sizes.min() >= 2
-
-
-def test_every_order_within_a_group_is_as_likely_as_any_other():
-    group = np.array([0, 1, 0, 1, 0])
-    generator = np.random.default_rng(1)
-    seen = np.array([shuffled(group, generator) for _ in range(3000)])
-    assert (group[seen] == group).all()
-    for image, others in ((0, [0, 2, 4]), (1, [1, 3])):
-        shares = [(seen[:, image] == other).mean() for other in others]
-        assert np.allclose(shares, 1 / len(others), atol=0.04)
 
 
 def test_what_depends_on_the_view_is_taken_off_and_what_does_not_stays():

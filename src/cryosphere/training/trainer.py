@@ -242,7 +242,13 @@ class Trainer:
             if not self._counts_segments or not self.world.is_first or self.run.moving_parts.exists():
                 return
             found = auto_segments.find_moving_parts(self.raw_model, self.loader, self._judged_by, self._at_once)
-            if found is not None:
+            if found is None:
+                log.warning(
+                    "how many parts move was not found out: that takes %d held-out images, and there are %d (more with "
+                    "training.validation_fraction, or give --segments a number)",
+                    *(joining.FEWEST, len(self._judged_by)),
+                )
+            else:
                 found.save(self.run.moving_parts)
                 log.info("%s", found.words())
 

@@ -49,8 +49,9 @@ def choose_halves(table: ParticleTable, seed: int) -> Halves:
     """Split a run's images into two halves, after some of both were put aside for the comparison.
 
     The halves are those of rlnRandomSubset, which the refinement of the poses kept apart too; where the file names
-    none, or not for all images, they are drawn. A tenth of the images is put aside (of small sets up to a quarter,
-    never more than MOST_TESTED): neither model sees them, so nothing either has learned by heart can help there.
+    none, or not for all images, they are drawn; rows that name the same image stay together. A tenth of the images is
+    put aside (of small sets up to a quarter, never more than MOST_TESTED): neither model sees them, so nothing either
+    has learned by heart can help there.
 
     Raises:
         InputError: for too few images, or half-sets of very different size.
@@ -61,10 +62,19 @@ def choose_halves(table: ParticleTable, seed: int) -> Halves:
             f"{table.source}: {count} images are too few to train two models and compare them; {FEWEST} is the least"
         )
     half, how = _half_of_each(table, seed)
-    order = np.random.default_rng([seed, 0x7E57]).permutation(count)
-    test = np.sort(order[: min(MOST_TESTED, max(count // 10, min(400, count // 4)))])
-    trained = np.setdiff1d(np.arange(count), test)
+    image, first_row = _images_of(table)
+    order = np.random.default_rng([seed, 0x7E57]).permutation(len(first_row))
+    aside = order[: min(MOST_TESTED, max(count // 10, min(400, count // 4)), len(order) // 4)]
+    test = np.sort(first_row[aside])
+    trained = np.flatnonzero(~np.isin(image, aside))
     return Halves(trained[half[trained] == 0], trained[half[trained] == 1], test, how)
+
+
+def _images_of(table: ParticleTable) -> tuple[Rows, Rows]:
+    """The number of each row's image (n,): several rows may name one; and the first row of each image."""
+    places = np.stack([table.stack_index, table.image_index])
+    _, first_row, image = np.unique(places, axis=1, return_index=True, return_inverse=True)
+    return image.reshape(-1), first_row
 
 
 def _half_of_each(table: ParticleTable, seed: int) -> tuple[Rows, str]:
@@ -77,8 +87,14 @@ def _half_of_each(table: ParticleTable, seed: int) -> tuple[Rows, str]:
                 "Models of so different amounts of data cannot be held against each other: make equal halves, or leave "
                 "the column out, and they are drawn"
             )
+        if len(np.unique(np.stack([_images_of(table)[0], table.half_set]), axis=1).T) > len(_images_of(table)[1]):
+            raise InputError(
+                f"{table.source}: rlnRandomSubset puts rows of one image into different halves, which then share its "
+                "noise. Give all rows of an image the same half, or leave the column out"
+            )
         return table.half_set - 1, f"half-sets: {sizes[0]:,} and {sizes[1]:,} images, as rlnRandomSubset says"
-    drawn = np.random.default_rng([seed, 0x4A1F]).permutation(len(table)) % 2
+    image, first_row = _images_of(table)
+    drawn = (np.random.default_rng([seed, 0x4A1F]).permutation(len(first_row)) % 2)[image]
     reason = f"drawn with seed {seed}, for the particle file names none (rlnRandomSubset)"
     if sum(sizes):
         reason = f"drawn with seed {seed}, for rlnRandomSubset names only {sum(sizes):,} of {len(table):,} images"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cryosphere.particles.table import ParticleTable
 from cryosphere.validation.library import Library
-from cryosphere.validation.neighbours import SHUFFLED, from_view, groups, shuffled
+from cryosphere.validation.neighbours import SHUFFLED, exchanged, from_view, groups
 from cryosphere.validation.reading import Reading
 
 Float = NDArray[np.float64]
@@ -112,13 +112,23 @@ def common_motions(first: Side, second: Side, table: ParticleTable, seed: int) -
     whiten = [_whitening(values) for values in (left, right)]
     left, right = left @ whiten[0], right @ whiten[1]
     turns, correlations, turns_back = np.linalg.svd(left.T @ right / len(left), full_matrices=False)
-    generator = np.random.default_rng([seed, 0xCCA])
-    group, null, images = groups(table, SHUFFLED), np.empty(SHUFFLES), len(ours[0])
-    for number in range(SHUFFLES):
-        order = shuffled(group, generator)
-        exchanged = right[np.concatenate([order, order + images])]
-        null[number] = np.linalg.norm(left.T @ exchanged / len(left), 2)
+    null = _null((left, right), groups(table, SHUFFLED), np.random.default_rng([seed, 0xCCA]))
     return Common((whiten[0] @ turns, whiten[1] @ turns_back.T), np.minimum(correlations, 1.0), null)
+
+
+def _null(sides: tuple[Float, Float], group: NDArray[np.int64], generator: np.random.Generator) -> Float:
+    """The largest correlation (SHUFFLES,) where one set of an image's frequencies is paired with another image's.
+
+    sides: of both models, (2n, M): the first one's n images read off set 1, then off set 2; the other's off set 2, then
+    off set 1. Both models' readings of set 2 are exchanged alike, as noise that is in both of them is in both still.
+    """
+    left, right = sides
+    count, null = len(group), np.empty(SHUFFLES)
+    for number in range(SHUFFLES):
+        order = exchanged(group, generator)
+        crossed = left[:count].T @ right[order] + left[count + order].T @ right[count:]
+        null[number] = np.linalg.norm(crossed / len(left), 2)
+    return null
 
 
 def without_view(scores: Float, table: ParticleTable) -> Float:

@@ -17,7 +17,7 @@ from cryosphere.particles.table import ParticleTable
 Float = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
-SHUFFLED = 8  # images at most among which all orders are tried
+SHUFFLED = 8  # images at most that are exchanged among each other for what chance gives
 NEAREST = 4  # images at most, the fewer the nearer, of which one is given another's place
 _PER_TERM = 12  # images for each number that is fitted to what depends on the view
 _DEGREES = (6, 4, 2, 0)  # of the polynomials of the viewing direction, the highest that there are images for
@@ -54,14 +54,6 @@ def exchanged(group: Rows, generator: np.random.Generator) -> Rows:
     following[np.r_[begins[1:], len(order)] - 1] = begins  # the last of each group is followed by the first
     result = np.empty(len(order), dtype=np.int64)
     result[order] = order[following]
-    return result
-
-
-def shuffled(group: Rows, generator: np.random.Generator) -> Rows:
-    """A permutation (n,) of the images within their groups, each as likely as any other."""
-    ordered = np.argsort(group, kind="stable")
-    result = np.empty(len(group), dtype=np.int64)
-    result[ordered] = np.lexsort((generator.random(len(group)), group))
     return result
 
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from cryosphere.analysis.run import Run
 from cryosphere.analysis.segments import Segmentation
 from cryosphere.errors import InputError
-from cryosphere.files import replacing
+from cryosphere.files import can_hold_files, replacing
 from cryosphere.particles.table import ParticleTable
 from cryosphere.progress import SILENT, Progress
-from cryosphere.training.run_directory import no_empty_folders
+from cryosphere.training.run_directory import RunDirectory, no_empty_folders
 from cryosphere.training.trained import TrainedModel
 from cryosphere.validation.agreement import distance_correlation, residue_agreement, segment_overlap
 from cryosphere.validation.gains import gains
@@ -72,6 +72,10 @@ def validate(
     folder = Path(outdir).absolute()
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, and a folder is needed: choose another --outdir")
+    if RunDirectory(folder).is_occupied():
+        raise InputError(f"{folder} is a run; its files and those of a validation do not mix: choose another --outdir")
+    if not can_hold_files(folder):
+        raise InputError(f"{folder}: no files can be written there: choose another --outdir")
     if settings.epochs is not None and settings.epochs < 1:
         raise InputError(f"--epochs is {settings.epochs}: each half is trained for one epoch at least")
     model = TrainedModel.load(run, device=device, progress=progress)
