@@ -112,19 +112,21 @@ def common_motions(first: Side, second: Side, table: ParticleTable, seed: int) -
     whiten = [_whitening(values) for values in (left, right)]
     left, right = left @ whiten[0], right @ whiten[1]
     turns, correlations, turns_back = np.linalg.svd(left.T @ right / len(left), full_matrices=False)
-    null = _null((left, right), groups(table, SHUFFLED), np.random.default_rng([seed, 0xCCA]))
+    null = by_chance((left, right), groups(table, SHUFFLED), np.random.default_rng([seed, 0xCCA]))
     return Common((whiten[0] @ turns, whiten[1] @ turns_back.T), np.minimum(correlations, 1.0), null)
 
 
-def _null(sides: tuple[Float, Float], group: NDArray[np.int64], generator: np.random.Generator) -> Float:
-    """The largest correlation (SHUFFLES,) where one set of an image's frequencies is paired with another image's.
+def by_chance(
+    sides: tuple[Float, Float], group: NDArray[np.int64], generator: np.random.Generator, times: int = SHUFFLES
+) -> Float:
+    """The largest correlation (times,) where one set of an image's frequencies is paired with another image's.
 
     sides: of both models, (2n, M): the first one's n images read off set 1, then off set 2; the other's off set 2, then
     off set 1. Both models' readings of set 2 are exchanged alike, as noise that is in both of them is in both still.
     """
     left, right = sides
-    count, null = len(group), np.empty(SHUFFLES)
-    for number in range(SHUFFLES):
+    count, null = len(group), np.empty(times)
+    for number in range(times):
         order = exchanged(group, generator)
         crossed = left[:count].T @ right[order] + left[count + order].T @ right[count:]
         null[number] = np.linalg.norm(crossed / len(left), 2)
