@@ -8,6 +8,7 @@ that the remaining residues tell of, it moves with them.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from cryosphere.training.run_directory import RunDirectory
 from cryosphere.training.train import train
 from cryosphere.training.trained import TrainedModel
 from cryosphere.volumes.bandwidth import epanechnikov
+from cryosphere.volumes.bias import images_drawn
 from cryosphere.volumes.distances import structure_distances
 from cryosphere.volumes.findings import Conformations, compare_with_density
 from cryosphere.volumes.kernel import KernelSettings, KernelVolume, regress_states
@@ -50,7 +52,7 @@ class Omitted:
     error: float
     others: float  # the same of all other residues
     elsewhere: float  # where the segment is at the other end of the motion
-    verdict: str  # supported, weak or absent
+    verdict: str  # supported (here, and more than elsewhere), weak or absent
 
 
 def segment_to_hide(segmentation: Segmentation, moves: Float) -> int | None:
@@ -121,28 +123,45 @@ def look_for(
     ends = traverse(run.latents, run.components, 0).latents[[1, -2]].astype(np.float32)
     volumes = regress_states(run, ends, KernelSettings(), progress)
     distances = structure_distances(run, ends)
-    places = np.stack([_places(half, distances[:, k], one) for k, one in enumerate(volumes)])
+    places = [_places(half, distances[:, k], one) for k, one in enumerate(volumes)]
     hidden = segmentation.assignment == segment
-    exchanged = places.copy()
-    exchanged[:, hidden] = places[::-1][:, hidden]
+    spread = [_spread(half, distances[:, k], one) for k, one in enumerate(volumes)]
     states = [one.state for one in volumes]
     sigma, images = float(half.config.beads.sigma), float(len(half.table))
     found, other = (
-        compare_with_density(Conformations(segmentation, x, sigma), states, images, "", progress)
-        for x in (places, exchanged)
+        compare_with_density(Conformations(segmentation, np.stack(x), sigma, some), states, images, "", progress)
+        for x, some in ((places, spread), (_exchanged(places, hidden), _exchanged(spread, hidden)))
     )
     support = found.joint
-    verdict = next(one for one in found.segments if one.name == segmentation.names[segment])
+    own, error = float(support.amplitude[hidden].mean()), float(support.error[hidden].mean())
+    elsewhere = float(other.joint.amplitude[hidden].mean())
+    verdict = next(one for one in found.segments if one.name == segmentation.names[segment]).verdict
     return Omitted(
         segment=segmentation.names[segment],
         residues=tuple(one.words for one in segmentation.ranges[segment]),
         count=int(hidden.sum()),
-        support=float(support.amplitude[hidden].mean()),
-        error=float(support.error[hidden].mean()),
+        support=own,
+        error=error,
         others=float(support.amplitude[~hidden].mean()),
-        elsewhere=float(other.joint.amplitude[hidden].mean()),
-        verdict=verdict.verdict,
+        elsewhere=elsewhere,
+        verdict=verdict if verdict != "supported" or own > elsewhere + 2 * error else "weak",
     )
+
+
+def _exchanged(places: Sequence[Float], hidden: Mask) -> list[Float]:
+    """Places (…, R, 3) at both ends of a motion, with the hidden residues of each where the other end has them."""
+    both = [one.copy() for one in places]
+    for mine, other in zip(both, reversed(places), strict=True):
+        mine[..., hidden, :] = other[..., hidden, :]
+    return both
+
+
+def _spread(half: TrainedModel, distances: NDArray[np.float32], volume: KernelVolume) -> Float:
+    """Structures of images that a volume is made of, (m, R, 3) Å, drawn as it weighs them: it shows their mean."""
+    assert volume.state.bandwidth is not None
+    rows = images_drawn(distances, volume.state.bandwidth)
+    assert rows is not None
+    return np.asarray(half.bead_positions(half.encode(rows).mean), dtype=np.float64)
 
 
 def _places(half: TrainedModel, distances: NDArray[np.float32], volume: KernelVolume) -> Float:

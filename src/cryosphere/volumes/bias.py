@@ -13,6 +13,7 @@ from cryosphere.analysis.run import Run
 from cryosphere.errors import InputError
 from cryosphere.files import replacing, write_text
 from cryosphere.maps.files import write_map
+from cryosphere.volumes.bandwidth import epanechnikov
 from cryosphere.volumes.bias_page import bias_page
 from cryosphere.volumes.bias_wording import conclusion
 from cryosphere.volumes.distances import structure_distances
@@ -74,14 +75,19 @@ def _structures_of_images(run: Run, states: Sequence[StateVolume]) -> list[NDArr
     distances = structure_distances(run, np.stack([state.z for state in states]))
     drawn: list[NDArray[np.float64] | None] = []
     for state, apart in zip(states, distances.T, strict=True):
-        if state.bandwidth is None:
-            drawn.append(None)
-            continue
-        weights = np.cumsum(np.maximum(1 - (apart.astype(np.float64) / state.bandwidth) ** 2, 0.0))
-        if not weights[-1] > 0:
-            drawn.append(None)
-            continue
-        at = (np.arange(_DRAWN) + 0.5) / _DRAWN * weights[-1]
-        rows = np.minimum(np.searchsorted(weights, at), len(weights) - 1)
-        drawn.append(np.asarray(run.coordinates(z=run.latents[rows]), dtype=np.float64))
+        rows = None if state.bandwidth is None else images_drawn(apart, state.bandwidth)
+        drawn.append(None if rows is None else np.asarray(run.coordinates(z=run.latents[rows]), dtype=np.float64))
     return drawn
+
+
+def images_drawn(distances: NDArray[np.float32], bandwidth: float) -> NDArray[np.int64] | None:
+    """Rows of images as often as a kernel of that bandwidth weighs them at their distances (n,) Å; None: none counts.
+
+    Evenly spaced along the sum of all weights, so nothing is left to chance.
+    """
+    weights = np.cumsum(epanechnikov(distances, bandwidth))
+    if not weights[-1] > 0:
+        return None
+    at = (np.arange(_DRAWN) + 0.5) / _DRAWN * weights[-1]
+    rows: NDArray[np.int64] = np.minimum(np.searchsorted(weights, at), len(weights) - 1)
+    return rows
