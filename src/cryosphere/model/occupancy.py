@@ -11,6 +11,7 @@ definition: up to three quarters of a structure may be absent.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -77,14 +78,14 @@ Weighted = tuple[Tensor, Tensor]
 """Values at the places, (n, places), and how many residues each stands for, (places,)."""
 
 
-class Places(nn.Module):
+class Places(nn.Module, ABC):
     """Where along the model occupancies are set."""
 
     count: int
 
+    @abstractmethod
     def forward(self, logits: Tensor, membership: Tensor) -> tuple[Tensor, Weighted]:
         """Residues' occupancies (n, beads) before they are divided, and those at the places, from logits there."""
-        raise NotImplementedError
 
 
 class AlongChain(Places):
