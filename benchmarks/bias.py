@@ -3,7 +3,8 @@
     python benchmarks/bias.py missing --folder DIR [--seeds 0 1 2]
 
 and so on: missing, occupancy, null, opening, kernel, calibration, segments. Data sets and runs are made in DIR (a few
-GB) and what was measured is kept in DIR/measured.json, so that a block can be written again without measuring. Needs
+GB) and what was measured is kept in DIR/measured, so that a block can be written again without measuring and several
+processes, each with seeds of its own, can share the work. Needs
 models/ and trajectories/ of ../shared/data (CRYOSPHERE_SHARED_DATA).
 """
 
@@ -14,11 +15,13 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from bias_occupancy import HALVES, found_absent, lacking, separated
 from bias_volumes import against_truth, compared_methods
 from bias_work import Work, command, trained
 from page import DOCS, write_block
@@ -30,7 +33,6 @@ from cryosphere.training.moving_parts import MovingParts
 DATA = Path(os.environ.get("CRYOSPHERE_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 PAGE = "bias.md"
 IMAGES = 20_000
-ABSENT = ("B", 464, 503)
 SNRS = ("SNR 0.1", "SNR 0.01")
 Measured = dict[str, Any]
 
@@ -77,7 +79,7 @@ def missing(work: Work, seeds: Sequence[int]) -> str:
     for case in SNRS:
         for seed in seeds:
             run, training = run_of(work, "missing-residues", case, seed)
-            found = work.measured(f"missing {case} {seed}", lambda run=run: _support(run))  # type: ignore[misc]
+            found = work.measured(f"missing {case} {seed}", partial(_support, run))
             figures = [found[key] for key in ("absent", "weak", "others_absent", "others_weak")]
             times = [f"{training['seconds']:.0f}", f"{found['seconds']:.0f}", f"{found['gigabytes']:.1f}"]
             rows.append([case, seed, *figures, f"{found['highest']:.2f}", *times])
@@ -92,47 +94,53 @@ def _support(run: Path) -> Measured:
     folder = run.with_name("density")
     cost = command("volumes", run, "--outdir", folder, fresh=folder)
     residues = pd.read_csv(folder / "support.csv", keep_default_na=False)
-    lacking = _lacking(residues)
+    gone = lacking(residues)
     verdicts = residues["verdict"]
     return {
-        "absent": int((verdicts[lacking] == "absent").sum()),
-        "weak": int((verdicts[lacking] == "weak").sum()),
-        "others_absent": int((verdicts[~lacking] == "absent").sum()),
-        "others_weak": int((verdicts[~lacking] == "weak").sum()),
-        "highest": float(residues["support"][lacking].max()),
+        "absent": int((verdicts[gone] == "absent").sum()),
+        "weak": int((verdicts[gone] == "weak").sum()),
+        "others_absent": int((verdicts[~gone] == "absent").sum()),
+        "others_weak": int((verdicts[~gone] == "weak").sum()),
+        "highest": float(residues["support"][gone].max()),
         "seconds": cost.seconds,
         "gigabytes": cost.gigabytes,
     }
 
 
-def _lacking(residues: pd.DataFrame) -> pd.Series[bool]:
-    chain, first, last = ABSENT
-    return (residues["chain"] == chain) & residues["residue"].between(first, last)
-
-
 def occupancy(work: Work, seeds: Sequence[int]) -> str:
-    """Learned amplitudes, where residues are in no image."""
+    """Learned amplitudes, where residues are in no image or a part is in half of them."""
     rows = []
     for case in SNRS:
         for seed in seeds:
             run, cost = run_of(
                 work, "missing-residues", case, seed, "--set", "occupancy.kind=global", called="occupied"
             )
-            found = work.measured(f"occupancy {case} {seed}", lambda run=run: _occupancy(run))  # type: ignore[misc]
+            found = work.measured(f"occupancy {case} {seed}", partial(found_absent, run))
             rows.append([case, seed, *found.values(), f"{cost['seconds']:.0f}", f"{cost['gigabytes']:.1f}"])
+    shown = (
+        work.data_set("missing-residues", SNRS[0], seeds[0]) / "occupied" / "analysis" / "pictures" / "occupancy.png"
+    )
+    shutil.copyfile(shown, DOCS / "_static" / "bias-occupancy.png")
     head = ["data", "seed", "of the 40 absent residues under 0.3", "of the 966 others over 0.8", "residues in neither"]
-    return table([*head, "training, s", "GB"], rows)
+    return table([*head, "training, s", "GB"], rows) + "\n\n" + _halves_that_lack(work, seeds)
 
 
-def _occupancy(run: Path) -> Measured:
-    command("analyze", run)
-    residues = pd.read_csv(run / "analysis" / "occupancy.csv", keep_default_na=False)
-    lacking = _lacking(residues)
-    low, high = residues["occupancy"] < 0.3, residues["occupancy"] > 0.8
-    wrong = residues[(lacking & ~low) | (~lacking & ~high)]
-    shutil.copyfile(run / "analysis" / "pictures" / "occupancy.png", DOCS / "_static" / "bias-occupancy.png")
-    names = [f"{one.chain}{one.residue} {one.occupancy:.2f}" for one in wrong.itertuples()]
-    return {"low": int(low[lacking].sum()), "high": int(high[~lacking].sum()), "wrong": ", ".join(names) or "none"}
+def _halves_that_lack(work: Work, seeds: Sequence[int]) -> str:
+    rows = []
+    for name, first, case, options in HALVES:
+        called = "residual" if options else "run"
+        for seed in seeds:
+            data_set = work.half_without(first, case, seed)
+            key = f"separated {first} {called} {case} {seed}"
+            found = work.measured(key, partial(_separated, data_set, called, seed, options))
+            rows.append([name, case, seed, *found.values()])
+    head = ["half of the images lack", "data", "seed", "area under the ROC curve", "images told rightly at 0.5"]
+    return table([*head, "mean occupancy where present", "where absent", "training, s", "GB"], rows)
+
+
+def _separated(data_set: Path, called: str, seed: int, options: Sequence[str]) -> Measured:
+    run, cost = trained(data_set, called, seed, "--set", "occupancy.kind=latent", *options)
+    return separated(run) | {"seconds": f"{cost.seconds:.0f}", "gigabytes": f"{cost.gigabytes:.1f}"}
 
 
 def null(work: Work, seeds: Sequence[int]) -> str:
@@ -159,7 +167,7 @@ def opening(work: Work, seeds: Sequence[int]) -> str:
     for case in (*SNRS, "SNR 0.001"):
         for seed in seeds:
             run, _ = run_of(work, "adenylate-kinase", case, seed)
-            found = work.measured(f"opening {case} {seed}", lambda run=run: _validated(run))  # type: ignore[misc]
+            found = work.measured(f"opening {case} {seed}", partial(_validated, run))
             rows += _verdict_rows(case, seed, found)
     shown = work.data_set("adenylate-kinase", SNRS[0], seeds[0]) / "validated-run" / "canonical.png"
     if shown.is_file():
@@ -197,7 +205,7 @@ def kernel(work: Work, seeds: Sequence[int]) -> str:
             for name, options in compared_methods().items():
                 found = work.measured(
                     f"volumes {case} {seed} {name}",
-                    lambda run=run, options=options: against_truth(run, options),  # type: ignore[misc]
+                    partial(against_truth, run, options),
                 )
                 rows.append([case, seed, name, *(found[key] for key in ("mean", "half", "moving"))])
                 rows[-1] += [f"{found['seconds']:.0f}", f"{found['gigabytes']:.1f}"]
@@ -211,7 +219,7 @@ def calibration(work: Work, seeds: Sequence[int]) -> str:
     for name, case in [(n, c) for n in ("adenylate-kinase", "missing-residues") for c in SNRS]:
         for seed in seeds:
             run, _ = run_of(work, name, case, seed)
-            found = work.measured(f"calibration {name} {case} {seed}", lambda run=run: _coverage(run))  # type: ignore[misc]
+            found = work.measured(f"calibration {name} {case} {seed}", partial(_coverage, run))
             rows += [[f"{name}, {case}", seed, *one] for one in found["rows"]]
     return table(["data", "seed", "of", "within 68 %", "within 95 %"], rows)
 
@@ -236,7 +244,7 @@ def segments(work: Work, seeds: Sequence[int]) -> str:
     for name, case in (("toy", "one-sided"), ("toy", "two-sided"), ("adenylate-kinase", "SNR 0.1")):
         for seed in seeds:
             run, cost = run_of(work, name, case, seed, "--segments", "auto", called="auto")
-            found = work.measured(f"parts {name} {case} {seed}", lambda run=run: _parts(run))  # type: ignore[misc]
+            found = work.measured(f"parts {name} {case} {seed}", partial(_parts, run))
             rows.append([f"{name}, {case}", seed, *found.values(), f"{cost['seconds']:.0f}"])
     head = ["data", "seed", "moving parts", "segments", "of what motion explains they keep", "one part fewer would"]
     return table([*head, "residues of the parts", "training, s"], rows)

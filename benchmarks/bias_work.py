@@ -44,15 +44,14 @@ class Work:
 
     def data_set(self, name: str, case: str, seed: int) -> Path:
         """A data set of experiments/, simulated if it is not there."""
-        chosen = next(one for one in spec.load(name, "cpu").cases if one.name == case)
+        chosen = _case(name, case)
         return self._simulated(f"{name} {case}", seed, chosen.with_data(self.data, seed))
 
-    def half_without(self, seed: int) -> Path:
-        """The phytochrome at SNR 0.1, still, half of whose images lack the upper domain of chain B."""
-        settings = self._phytochrome(seed) | {
-            "absent": [{"residues": [{"chain": "B", "first": 347}], "fraction": 0.5}],
-        }
-        return self._simulated("half without", seed, settings)
+    def half_without(self, first: int, case: str, seed: int) -> Path:
+        """The phytochrome moving, half of whose images lack the residues of chain B from `first` on."""
+        chosen = _case("missing-residues", case)
+        absent = {"absent": [{"residues": [{"chain": "B", "first": first}], "fraction": 0.5}]}
+        return self._simulated(f"half without {first} {case}", seed, chosen.with_data(self.data, seed) | absent)
 
     def still(self, seed: int) -> Path:
         """Adenylate kinase's closed structure in all images, at SNR 0.1."""
@@ -77,11 +76,6 @@ class Work:
             write_model(path, model, model.positions + moves[model.atom_bead])
         return path
 
-    def _phytochrome(self, seed: int) -> dict[str, Any]:
-        chosen = spec.load("missing-residues", "cpu").cases[0].with_data(self.data, seed)
-        still: dict[str, Any] = {"motion": chosen["motion"] | {"angles": {"kind": "discrete", "angles_degrees": [0.0]}}}
-        return chosen | still
-
     def _base_of(self, topology: str) -> Path:
         """Adenylate kinase's closed structure with a chain name, which the simulation's hinge needs."""
         path = self.folder / "closed.cif"
@@ -102,24 +96,24 @@ class Work:
 
     def measured(self, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What `make` measures, or what it measured before under this key."""
-        path = self.folder / "measured.json"
-        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        if key not in known:
-            found = make()
-            known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-            known[key] = found
-            write_text(path, json.dumps(known, indent=1))
-        print(f"{key}: {known[key]}", flush=True)
-        found_before: dict[str, Any] = known[key]
-        return found_before
+        path = self._record(key)
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, json.dumps(make(), indent=1))
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        print(f"{key}: {found}", flush=True)
+        return found
 
     def forget(self, key: str) -> None:
         """Measure this anew when it is asked for next."""
-        path = self.folder / "measured.json"
-        if path.is_file():
-            known = json.loads(path.read_text(encoding="utf-8"))
-            known.pop(key, None)
-            write_text(path, json.dumps(known, indent=1))
+        self._record(key).unlink(missing_ok=True)
+
+    def _record(self, key: str) -> Path:
+        return self.folder / "measured" / f"{key.replace(' ', '-').replace(',', '')}.json"
+
+
+def _case(name: str, case: str) -> spec.Case:
+    return next(one for one in spec.load(name, "cpu").cases if one.name == case)
 
 
 @dataclass(frozen=True)
