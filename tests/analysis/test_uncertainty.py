@@ -4,6 +4,7 @@ import gemmi
 import numpy as np
 import pytest
 
+from cryosphere.analysis.analyze import AnalysisSettings, analyze
 from cryosphere.analysis.structures import export_structures
 from cryosphere.analysis.uncertainty import uncertainty_table
 from cryosphere.training.model_error import ModelError
@@ -59,3 +60,42 @@ def test_the_table_adds_the_structures_own_error_to_what_latents_leave_open(make
     np.testing.assert_allclose(both["sd_structure"], 3.0)
     np.testing.assert_allclose(both["sd_median"], np.sqrt(alone["sd_median"] ** 2 + 9), atol=0.002)
     assert (alone["sd_90"] >= alone["sd_median"]).all()
+
+
+def b_factors(path):
+    return [
+        np.array([atom.b_iso for chain in model for residue in chain for atom in residue])
+        for model in gemmi.read_structure(str(path))
+    ]
+
+
+def test_structures_at_given_latents_hold_the_error_of_the_structures_alone(make_run, tmp_path):
+    run = make_run(np.array([[0.0], [0.4]]))
+    stretch = np.zeros(len(run.segments), dtype=np.int64)
+    run.structure_error = ModelError(stretch, np.zeros((1, 1, 3)), np.array([3.0]), 100, 1.0)
+    export_structures(run, tmp_path / "given", z=np.array([[0.2]]))
+    np.testing.assert_allclose(b_factors(tmp_path / "given" / "structure_000000.cif")[0], 3.0)
+
+
+def test_where_nothing_is_known_the_b_factors_stay_the_inputs_and_the_file_says_so(make_run, tmp_path):
+    run = make_run(np.array([[0.0], [0.4]]))
+    assert run.structure_error is None
+    for name in ("given", "given.npz"):
+        export_structures(run, tmp_path / name, z=np.array([[0.2]]))
+    path = tmp_path / "given" / "structure_000000.cif"
+    np.testing.assert_allclose(b_factors(path)[0], 20.0)
+    assert "too few images" in path.read_text().splitlines()[0]
+    assert np.isnan(np.load(tmp_path / "given.npz")["sd"]).all()
+
+
+def test_traversals_and_clusters_hold_standard_deviations(make_run):
+    run = make_run(np.linspace(-1, 1, 50)[:, None])
+    stretch = np.zeros(len(run.segments), dtype=np.int64)
+    run.structure_error = ModelError(stretch, np.zeros((1, 1, 3)), np.array([3.0]), 100, 1.0)
+    folder = analyze(run, settings=AnalysisSettings(points=3, clusters=2))
+    for name in ("pc1", "pc1_superposed"):
+        for found in b_factors(folder / "traversals" / f"{name}.cif"):
+            np.testing.assert_allclose(found, 3.0)
+    (of_image,) = b_factors(folder / "clusters" / "cluster_01.cif")
+    assert (of_image >= 3.0).all()
+    assert of_image.max() > 3.02  # the image does not settle its latent

@@ -7,7 +7,7 @@ import logging
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,13 +35,13 @@ from cryosphere.analysis.pca import PrincipalComponents
 from cryosphere.analysis.report import Origin, render
 from cryosphere.analysis.run import Run
 from cryosphere.analysis.traversal import Clusters, Traversal, cluster, traverse
-from cryosphere.analysis.uncertainty import uncertainty_table
+from cryosphere.analysis.uncertainty import own_sd, structure_writer, uncertainty_table
 from cryosphere.errors import InputError
 from cryosphere.evaluation.page import truth_section
 from cryosphere.files import saying_where_the_disk_is_full
 from cryosphere.progress import SILENT, Progress
-from cryosphere.structures import ModelWriter
 from cryosphere.training.run_lock import results_alone
+from cryosphere.training.spread import residue_sd
 
 _LOG = logging.getLogger(__name__)
 _ROWS_PER_BATCH = 100_000  # of motions.csv, formatted at once
@@ -176,7 +176,8 @@ def _write_motions(run: Run, folder: Path, progress: Progress) -> None:
 def _write_structures(
     run: Run, folder: Path, traversals: list[Traversal], clusters: Clusters | None, progress: Progress
 ) -> None:
-    writer = ModelWriter(run.model.atomic_model)
+    sd = own_sd(run)
+    writer = structure_writer(run, sure=sd is not None)
     total = len(traversals) + (len(clusters.rows) if clusters else 0)
     (folder / "traversals").mkdir()
     shown = "pc1" if run.reference.fixed else "pc1_superposed"
@@ -184,24 +185,28 @@ def _write_structures(
     (folder / "segments.cxc").write_text(commands, encoding="utf-8")
     with progress.track(total, "writing structures") as advance:
         for traversal in traversals:
-            writer.write_all(folder / "traversals" / f"{traversal.name}.cif", atom_frames(run.model, traversal.latents))
-            _write_superposed(run, folder, traversal, writer)
+            path = folder / "traversals" / f"{traversal.name}.cif"
+            writer.write_all(path, atom_frames(run.model, traversal.latents), sd)
+            if not run.reference.fixed:  # else the whole molecule does not move
+                frames = superposed_atom_frames(run.model, run.segmentation, run.reference, traversal.latents)
+                writer.write_all(path.with_stem(f"{path.stem}_superposed"), frames, sd)
             np.save(folder / "traversals" / f"{traversal.name}_z.npy", traversal.latents.astype(np.float32))
             advance(1)
         if clusters is None:
             return
-        (folder / "clusters").mkdir()
-        np.save(folder / "clusters" / "clusters_z.npy", clusters.latents.astype(np.float32))
-        for number, positions in enumerate(atom_frames(run.model, clusters.latents), start=1):
-            writer.write(folder / "clusters" / f"cluster_{number:02d}.cif", positions)
-            advance(1)
+        _write_clusters(run, folder / "clusters", clusters, advance)
 
 
-def _write_superposed(run: Run, folder: Path, traversal: Traversal, writer: ModelWriter) -> None:
-    """The same frames without the motion of the whole molecule; needless where residues were held fixed."""
-    if not run.reference.fixed:
-        frames = superposed_atom_frames(run.model, run.segmentation, run.reference, traversal.latents)
-        writer.write_all(folder / "traversals" / f"{traversal.name}_superposed.cif", frames)
+def _write_clusters(run: Run, folder: Path, clusters: Clusters, advance: Callable[[int], None]) -> None:
+    """The structure of the image nearest to the middle of each group, and how sure it is."""
+    folder.mkdir()
+    np.save(folder / "clusters_z.npy", clusters.latents.astype(np.float32))
+    writer = structure_writer(run, sure=True)
+    for number, positions in enumerate(atom_frames(run.model, clusters.latents)):
+        latent, sd = clusters.latents[[number]], run.latent_sd[clusters.rows[[number]]]
+        spread = residue_sd(run.model, latent, sd, run.structure_error)[0]
+        writer.write(folder / f"cluster_{number + 1:02d}.cif", positions, spread)
+        advance(1)
 
 
 def _find(run: Run, components: PrincipalComponents, traversals: list[Traversal]) -> Findings:

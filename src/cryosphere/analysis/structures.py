@@ -6,7 +6,7 @@ import logging
 import re
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
 from typing import Literal
@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from cryosphere.analysis.motions import batches
 from cryosphere.analysis.movement import images_per_batch
 from cryosphere.analysis.run import Run, checked_latents
+from cryosphere.analysis.uncertainty import structure_writer
 from cryosphere.distribution import World
 from cryosphere.errors import InputError
 from cryosphere.files import replacing
@@ -42,10 +43,6 @@ MEMBERS: dict[Member, str] = {
     "coordinates": "computing structures",
     "sd": "computing standard deviations",
 }  # of the archive: what making it is called
-REMARK = (
-    "B_iso_or_equiv holds the standard deviation of each residue's place in angstroms, not a B-factor "
-    "(B would be 8 pi^2 / 3 times its square)"
-)
 _STRUCTURE_SUFFIXES = (".cif", ".pdb", ".mmcif", ".ent", ".gz", ".npy", ".csv", ".zip")
 
 
@@ -56,13 +53,14 @@ class Selection:
     index: NDArray[np.int64]
     latents: NDArray[np.float32]
     sd: NDArray[np.float32]  # (n, L); 0 where latents were given, which leave nothing open
+    of_images: bool
 
     def piece(self, world: World) -> Selection:
         """Those that one process of a job makes."""
         return self[world.piece(len(self.index))]
 
     def __getitem__(self, some: slice) -> Selection:
-        return Selection(self.index[some], self.latents[some], self.sd[some])
+        return Selection(self.index[some], self.latents[some], self.sd[some], self.of_images)
 
 
 def export_structures(
@@ -82,8 +80,8 @@ def export_structures(
     image row 12 (or row 12 of z), whose B-factor column holds the standard deviation in Å.
 
     The standard deviation (`analysis.uncertainty`) is the square root of the mean squared distance of a residue from
-    where it is shown. For latents `z`, which no image leaves open, it is the error of the structures alone (0 where
-    images were too few to tell it).
+    where it is shown. For latents `z`, which no image leaves open, it is the error of the structures alone; where
+    images were too few to tell it, the archive has NaN and the B-factors stay the input's.
 
     `indices`: image rows, as numbers or as text: "0:1000:10" (start:stop:step), "0,5,7", a mixture, or "all" (the
     default). `z`: latents (n, L) instead, as an array or the path of a .npy file.
@@ -186,12 +184,13 @@ def _select(
             if indices is not None:
                 raise InputError("give either indices or z, not both: z already says which structures to make")
             latents = read_latents(Path(z), run.latent_dim) if isinstance(z, str | Path) else run.latents_of(z=z)
-            return Selection(np.arange(len(latents), dtype=np.int64), latents, np.zeros_like(latents))
+            return Selection(np.arange(len(latents), dtype=np.int64), latents, np.zeros_like(latents), of_images=False)
         rows = parse_indices(indices, len(run)) if isinstance(indices, str) else run.row_numbers(indices)
         if len(rows) == 0:
             raise InputError("no image rows were given")
     found = run.model.encode(rows, progress=progress)
-    return Selection(rows, *(np.asarray(values, dtype=np.float32) for values in (found.mean, found.sd)))
+    latents, sd = (np.asarray(values, dtype=np.float32) for values in (found.mean, found.sd))
+    return Selection(rows, latents, sd, of_images=True)
 
 
 def _checked_output(path: Path) -> Path:
@@ -228,24 +227,22 @@ def _already_there(destination: Path, old: list[Path]) -> str:
 
 
 def _write_folder(run: Run, folder: Path, selection: Selection, progress: Progress) -> None:
-    from cryosphere.structures import ModelWriter
-
-    model = run.model.atomic_model
-    writer = ModelWriter(replace(model, name=_original_name(run)), remark=REMARK)
-    size = images_per_batch(len(model.positions))
+    sure = selection.of_images or run.structure_error is not None
+    writer = structure_writer(run, sure=sure)
+    size = images_per_batch(len(run.model.atomic_model.positions))
     with progress.track(len(selection.index), "writing structures") as advance:
         for part in batches(len(selection.index), size):
             some = selection[part]
-            positions = run.model.atom_positions(some.latents)
-            spread = residue_sd(run.model, some.latents, some.sd, run.structure_error)
+            positions, spread = run.model.atom_positions(some.latents), _sd(run, some)
             for number, one, sd in zip(some.index.tolist(), positions, spread, strict=True):
-                writer.write(folder / f"structure_{number:06d}.cif", one, b_factors=sd)
+                writer.write(folder / f"structure_{number:06d}.cif", one, b_factors=sd if sure else None)
                 advance(1)
 
 
-def _original_name(run: Run) -> str:
-    """Name of the model file that the run was trained on, without endings; the run keeps it as model.cif."""
-    return Path(run.model.config.model.name.removesuffix(".gz")).stem
+def _sd(run: Run, some: Selection) -> NDArray[np.float32]:
+    """Standard deviations (n, R) in Å; NaN where nothing is known."""
+    found = residue_sd(run.model, some.latents, some.sd, run.structure_error)
+    return found if some.of_images or run.structure_error is not None else np.full_like(found, np.nan)
 
 
 def _write_archive(run: Run, path: Path, selection: Selection, progress: Progress) -> None:
@@ -296,7 +293,7 @@ def _bead_batches(run: Run, selection: Selection, what: Member) -> Iterator[NDAr
         own = selection[part].piece(world)
         found = np.zeros((0, residues, 3)[: 2 if what == "sd" else 3], dtype=np.float32)
         if len(own.index) and what == "sd":
-            found = residue_sd(run.model, own.latents, own.sd, run.structure_error)
+            found = _sd(run, own)
         elif len(own.index):
             found = run.model.bead_positions(own.latents)
         yield world.gather(found)

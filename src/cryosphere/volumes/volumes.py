@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from cryosphere.analysis.movement import atom_frames
 from cryosphere.analysis.run import Run
 from cryosphere.analysis.structures import read_latents
+from cryosphere.analysis.uncertainty import own_sd, structure_writer
 from cryosphere.errors import ConfigError
 from cryosphere.progress import SILENT, Progress
-from cryosphere.structures import ModelWriter
 from cryosphere.volumes.kernel import KernelSettings, KernelVolume, regress_states
 from cryosphere.volumes.state import StateVolume
 from cryosphere.volumes.targets import TargetSettings, chosen_targets
@@ -109,10 +109,11 @@ def _write(
     folder, method = place
     write_maps(states, folder)
     (folder / "structures").mkdir()
-    writer = ModelWriter(run.model.atomic_model)
+    sd = own_sd(run)
+    writer = structure_writer(run, sure=sd is not None)
     frames = atom_frames(run.model, np.stack([state.z for state in states]))
     for number, positions in enumerate(frames):
-        writer.write(folder / "structures" / f"structure_{number:03d}.cif", positions)
+        writer.write(folder / "structures" / f"structure_{number:03d}.cif", positions, sd)
     write_bias_page(run, states, folder, IN_WORDS[method])
     write_tables(made, folder)
 
