@@ -84,9 +84,7 @@ def export_structures(
     images were too few to tell it, the archive has NaN and the B-factors stay the input's.
 
     `indices`: image rows, as numbers or as text: "0:1000:10" (start:stop:step), "0,5,7", a mixture, or "all" (the
-    default). `z`: latents (n, L) instead, as an array or the path of a .npy file.
-
-    `overwrite`: replace an archive, or the structure_*.cif files of a folder, all of which are removed first; other
+    default). `z`: latents (n, L) instead, as an array or the path of a .npy file. `overwrite`: replace an archive, or the structure_*.cif files of a folder, all of which are removed first; other
     files in a folder are left alone.
 
     The processes of a job share the structures: each writes its files of a folder, the first one writes an archive.
@@ -110,10 +108,10 @@ def export_structures(
             destination.mkdir(parents=True, exist_ok=True)
     if destination.suffix.lower() == ".npz":
         _write_archive(run, destination, selection, progress)
-    else:
-        with world.together():
-            _write_folder(run, destination, selection.piece(world), progress)
-        _LOG.info("wrote %d structures to %s", len(selection.index), destination)
+        return len(selection.index)
+    with world.together():
+        _write_folder(run, destination, selection.piece(world), progress)
+    _LOG.info("wrote %d structures to %s", len(selection.index), destination)
     return len(selection.index)
 
 

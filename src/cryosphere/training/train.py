@@ -81,7 +81,6 @@ def train(
         config: All settings; what is left open is completed.
         outdir: The run directory, made where it does not exist.
         existing: What to do if a run lies there already.
-        progress: Shown how far everything is.
 
     Returns:
         "finished", or "stopped" if Ctrl-C or SIGTERM ended it (a checkpoint is saved then).
