@@ -84,8 +84,8 @@ def export_structures(
     images were too few to tell it, the archive has NaN and the B-factors stay the input's.
 
     `indices`: image rows, as numbers or as text: "0:1000:10" (start:stop:step), "0,5,7", a mixture, or "all" (the
-    default). `z`: latents (n, L) instead, as an array or the path of a .npy file. `overwrite`: replace an archive, or the structure_*.cif files of a folder, all of which are removed first; other
-    files in a folder are left alone.
+    default). `z`: latents (n, L) instead, as an array or the path of a .npy file. `overwrite`: replace an archive, or
+    the structure_*.cif files of a folder, all of which are removed first; other files in a folder are left alone.
 
     The processes of a job share the structures: each writes its files of a folder, the first one writes an archive.
 
