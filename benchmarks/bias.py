@@ -25,6 +25,7 @@ from bias_occupancy import HALVES, found_absent, lacking, separated
 from bias_volumes import against_truth, compared_methods
 from bias_work import Work, command, trained
 from page import DOCS, write_block
+from spec import load
 
 from cryosphere.analysis.run import Run
 from cryosphere.structures.ranges import residue_ranges
@@ -214,24 +215,34 @@ def kernel(work: Work, seeds: Sequence[int]) -> str:
 
 
 def calibration(work: Work, seeds: Sequence[int]) -> str:
-    """How often the truth lies within the intervals that are told."""
+    """How often the truth lies within the intervals that are told: median over the seeds, and range."""
     rows = []
     for name, case in [(n, c) for n in ("adenylate-kinase", "missing-residues") for c in SNRS]:
+        found = []
         for seed in seeds:
             run, _ = run_of(work, name, case, seed)
-            found = work.measured(f"calibration {name} {case} {seed}", partial(_coverage, run))
-            rows += [[f"{name}, {case}", seed, *one] for one in found["rows"]]
-    return table(["data", "seed", "of", "within 68 %", "within 95 %"], rows)
+            domains = load(name, "cpu").domains
+            found.append(work.measured(f"calibration {name} {case} {seed}", partial(_coverage, run, domains)))
+        cost = [
+            f"{np.median([one[key] for one in found]):.{digits}f}" for key, digits in (("seconds", 0), ("gigabytes", 1))
+        ]
+        for figure, shares in found[0]["inside"].items():
+            of_all = [[one["inside"][figure][k] for one in found] for k in range(len(shares))]
+            rows.append([f"{name}, {case}", figure, *map(_range, of_all), *cost])
+    return table(["data", "of", "within 68 %", "within 95 %", "`evaluate`, s", "GB"], rows)
 
 
-def _coverage(run: Path) -> Measured:
-    domains = {"adenylate-kinase": "LID=122-159 NMP=30-59 CORE=rest", "missing-residues": ""}
-    chosen = next(words for name, words in domains.items() if run.parent.name.startswith(name))
-    if not chosen:
-        chosen = "A=A:321-503 B=B:321-463 base=A:1-320,B:1-320"
-    command("evaluate", run, "--truth", run.parent / "truth.npz", "--domains", *chosen.split())
+def _range(shares: Sequence[float]) -> str:
+    low, middle, high = (f"{100 * one:.0f}" for one in (min(shares), np.median(shares), max(shares)))
+    return f"{middle} ({low}-{high}) %" if len(shares) > 1 else f"{middle} %"
+
+
+def _coverage(run: Path, domains: Sequence[str]) -> Measured:
+    named = [word for one in domains for word in ("--domain", one)]
+    cost = command("evaluate", run, "--truth", run.parent / "truth.npz", *named, "--fsc-images", 0)
     said = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))["calibration"]
-    return {"rows": [[one["name"], *map(_percent, one["inside"])] for one in said["coverages"]]}
+    inside = {one["name"]: one["inside"] for one in said["coverages"]}
+    return {"inside": inside, "seconds": cost.seconds, "gigabytes": cost.gigabytes}
 
 
 def _percent(share: float) -> str:
