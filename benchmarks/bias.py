@@ -86,8 +86,9 @@ def missing(work: Work, seeds: Sequence[int]) -> str:
             rows.append([case, seed, *figures, f"{found['highest']:.2f}", *times])
     head = ["data", "seed", "of the 40 absent residues: told absent", "weak", "of the 966 others: told absent", "weak"]
     head += ["highest support of the 40", "training, s", "6 volumes and page, s", "GB"]
-    shown = work.data_set("missing-residues", SNRS[0], seeds[0]) / "density" / "support.png"
-    shutil.copyfile(shown, DOCS / "_static" / "bias-support.png")
+    shown = work.data_set("missing-residues", SNRS[0], seeds[0]) / "density"
+    for picture in ("support", "correlation", "state_000"):
+        shutil.copyfile(shown / f"{picture}.png", DOCS / "_static" / f"bias-{picture.replace('_', '-')}.png")
     return table(head, rows)
 
 
