@@ -29,6 +29,7 @@ _GROWTH = 2.0  # of the number of images from one bandwidth to the next
 _PREDICTED = 2  # innermost bins that hold the images to predict
 _NEIGHBOURS = 2  # shells on either side that have a say in a shell's bandwidth
 _LEAST_CORRELATION = 1e-3
+_LEAST_NOISE = 1e-6  # of the power of all images' sum: images without any noise
 
 
 @dataclass(frozen=True)
@@ -109,18 +110,20 @@ def prediction_scores(sums: SliceSums, ladder: Ladder) -> NDArray[np.float64]:
     The closest images' sums are P (CTF times spectrum) and W (CTF²), the other half's map is V. Up to what no map
     changes, the squared residual of the images is Σ W |V|² - 2 Re(V* P) over the frequencies of a shell. V is filtered
     by the correlation of both halves' maps, and scaled in each shell to predict best, so that a bandwidth is not judged
-    by its filter. What remains is -(Σ Re V* P)² / Σ W |V|².
+    by its filter. What remains is -(Σ Re V* P)² / Σ W |V|². As in a likelihood, each shell counts by one over the power
+    of the images' noise there: how loud a shell is, which any filter of the images would change, has no say.
     """
     values = _complete(sums)
     bins = len(values)
     shells = _Shells.of(sums)
+    noise = _noise_power(values.sum(0), shells)
     predicted = values[: min(_PREDICTED, bins)].sum(0)
     scores = []
     for bandwidth in ladder.bandwidths:
         weights = torch.as_tensor(ladder.weights(bandwidth), dtype=values.dtype, device=values.device)
         some = int(torch.count_nonzero(weights))
         together = torch.tensordot(weights[:some], values[:some], dims=1)
-        scores.append(_score(together, predicted, shells))
+        scores.append(_score(together, predicted, shells) / noise)
     return np.stack(scores)
 
 
@@ -174,6 +177,21 @@ class _Shells:
         padded = torch.nn.functional.pad(of_shells, (0, 1)).float()
         size = round((len(self.index) / len(self.stands_for)) ** 0.5)
         return padded[self.index].view(-1, size, size)
+
+
+def _noise_power(halves: Tensor, shells: _Shells) -> NDArray[np.float64]:
+    """Of the images in each shell, (shells,), from the difference of both halves' maps; halves: all images' sums.
+
+    P = W V and noise, whose variance is W times that of the images: half-maps P / W differ by noise of 1/W + 1/W'.
+    """
+    (one, first), (other, second) = ((half[..., :2], half[..., 2]) for half in halves)
+    both = first * second
+    known = (both > 0).float()
+    difference = _norm(one * second[..., None] - other * first[..., None]) / (both * (first + second)).clamp_min(1e-30)
+    power = (_norm(one) + _norm(other)) / (first + second).clamp_min(1e-30)
+    count = shells.sum(known).clamp_min(1.0)
+    noise = torch.maximum(shells.sum(difference * known), _LEAST_NOISE * shells.sum(power * known)) / count
+    return np.asarray(noise.clamp_min(1e-300).cpu().numpy())
 
 
 def _score(together: Tensor, predicted: Tensor, shells: _Shells) -> NDArray[np.float64]:
