@@ -20,6 +20,7 @@ from cryosphere.structures.write import write_model
 from cryosphere.training.configure import configure
 from cryosphere.training.train import train
 from cryosphere.volumes import bias, writing
+from cryosphere.volumes.targets import TargetSettings, chosen_targets
 
 IMAGES = 300
 
@@ -123,6 +124,26 @@ def test_latents_of_another_run_are_refused(place, enough):
     far = np.concatenate([Run(run, device="cpu").latents_of([0]), np.full((1, 8), 40.0)]).astype(np.float32)
     np.save(place / "far.npy", far)
     volumes(place, run, "--z", place / "far.npy").refuses("far.npy", "row 1 lies", "1 of 2 rows", "another run")
+
+
+def test_latents_of_another_run_with_as_many_dimensions_are_refused(place, enough, monkeypatch):
+    """One uses the third direction, the other the sixth; each leaves the others at one value, but for a hundredth.
+
+    So far did two runs on adenylate kinase differ. The middle of the motion is in both; its ends are not.
+    """
+    generator = np.random.default_rng(0)
+    latents = 0.008 * generator.normal(size=(2, IMAGES, 8)).astype(np.float32)
+    own, others = latents
+    own[:, 2] += generator.normal(size=IMAGES)
+    others[:, 5] += np.linspace(-2, 2, IMAGES)
+    np.save(place / "others.npy", others[:: IMAGES // 5])
+    monkeypatch.setattr(Run, "latents", property(lambda run: own))
+    volumes(place, enough / "run", "--z", place / "others.npy").refuses(
+        "others.npy", "row 0 lies", "standard deviations", "5 of 5 rows", "another run"
+    )
+    np.save(place / "own.npy", own[[int(own[:, 2].argmax()), 0]])  # the furthest of its own
+    given = chosen_targets(Run(enough / "run", device="cpu"), TargetSettings(z=place / "own.npy"))
+    assert len(given) == 2
 
 
 def test_too_few_images_are_counted(project, place, enough):

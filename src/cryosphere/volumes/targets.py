@@ -17,6 +17,8 @@ from cryosphere.errors import ConfigError, InputError
 
 MOST = 500  # volumes, all of which are kept in memory
 _AT_ONCE = 65_536  # images compared with the latents at once
+_LEAST_SPREAD = 0.01  # of the widest direction's: taken for that of directions which a run leaves unused
+_ROUNDING = 1e-3  # by which a latent that was written and read again may differ, of the furthest one's distance
 
 
 @dataclass(frozen=True)
@@ -59,23 +61,33 @@ def chosen_targets(run: Run, settings: TargetSettings) -> NDArray[np.float32]:
 
 
 def _check_near(given: NDArray[np.float32], latents: NDArray[np.float32], source: Path) -> None:
-    """Refuse latents that lie further from any of the run's than those are spread: they are another run's, most likely.
+    """Refuse latents where the run has none: they are another run's, most likely.
+
+    A run uses few of its latent directions; the others it leaves at one value, but for a hundredth. Another run uses
+    others. So a latent's distance from the run's mean is told in the run's own standard deviations (Mahalanobis
+    1936), and none may lie further out than the furthest of the run's own, or further from all of them than they are
+    spread. Where two runs happen to use the same directions, their latents cannot be told apart.
 
     Raises:
         InputError: with the first such row.
     """
     middle = latents.mean(axis=0, dtype=np.float64)
-    spread, nearest = 0.0, np.full(len(given), np.inf)
+    variances, directions = np.linalg.eigh(np.atleast_2d(np.cov(latents.T.astype(np.float64), ddof=0)))
+    spread = float(np.sqrt(max(variances.sum(), 0.0)))
+    least = max(_LEAST_SPREAD**2 * float(variances.max()), 1e-30)
+    scaling = directions / np.sqrt(np.maximum(variances, least))
+    nearest, furthest = np.full(len(given), np.inf), 0.0
     for part in batches(len(latents), _AT_ONCE):
         some = latents[part].astype(np.float64)
-        spread += float(np.square(some - middle).sum())
+        furthest = max(furthest, float(np.linalg.norm((some - middle) @ scaling, axis=1).max()))
         nearest = np.minimum(nearest, cdist(some, given.astype(np.float64)).min(axis=0))
-    spread = np.sqrt(spread / len(latents))
-    far = np.flatnonzero(nearest > spread)
+    out = np.linalg.norm((given - middle) @ scaling, axis=1)
+    far = np.flatnonzero((nearest > spread) | (out > furthest * (1 + _ROUNDING) + _ROUNDING))
     if len(far):
         row = int(far[0])
         raise InputError(
-            f"{source}: row {row} lies {nearest[row]:.3g} from the nearest of this run's {len(latents):,} latents, "
-            f"which are spread by {spread:.3g} about their mean ({len(far)} of {len(given)} rows lie that far): no "
-            "image shows such a conformation. Are these the latents of another run?"
+            f"{source}: row {row} lies {out[row]:.3g} standard deviations from the mean of this run's "
+            f"{len(latents):,} latents, of which the furthest lies {furthest:.3g}, and {nearest[row]:.3g} from the "
+            f"nearest of them, which are spread by {spread:.3g} ({len(far)} of {len(given)} rows lie that far out): "
+            "no image shows such a conformation. Are these the latents of another run?"
         )
