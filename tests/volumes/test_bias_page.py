@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -17,7 +17,9 @@ from cryosphere.imaging.grid import ImageGrid
 from cryosphere.maps.files import read_map
 from cryosphere.progress import SILENT
 from cryosphere.volumes.bias import assess, write_bias_page
-from cryosphere.volumes.bias_wording import advice, conclusion
+from cryosphere.volumes.bias_page import bias_page
+from cryosphere.volumes.bias_pictures import runs_of, support_figure
+from cryosphere.volumes.bias_wording import advice, comparison, conclusion
 
 GRID = ImageGrid(30, 3.6)
 ABSENT = np.arange(100, 120)  # residues 41-60 of chain B
@@ -117,6 +119,27 @@ def test_the_page_says_which_residues_are_not_in_the_images_and_needs_nothing_el
     assert "src='http" not in html
     for name in ("support.png", "correlation.png", "state_000.png", "state_001.png"):
         assert (written / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_says_when_maps_were_compared_with_single_structures(tmp_path, written):
+    """States without a bandwidth are the volume decoder's; those of kernel regression have one."""
+    single = "compared with the single structure at its latent"
+    assert single in (written / "bias.html").read_text(encoding="utf-8")
+    run = opened(tmp_path)
+    found = assess(run, states_of(run, np.ones(2 * CHAIN), count=1))
+    assert single in comparison(found)
+    by_kernel = replace(found, states=[replace(state, bandwidth=2.0) for state in found.states])
+    assert comparison(by_kernel) == ""
+    assert single not in bias_page(by_kernel, run.path)[0]
+
+
+def test_each_stretch_is_shaded_once(tmp_path):
+    assert runs_of(np.array([3, 4, 5, 5, 9, 11, 12])) == [(3, 5), (9, 9), (11, 12)]
+    assert runs_of(np.array([], dtype=np.int64)) == []
+    run = opened(tmp_path)
+    found = assess(run, states_of(run, present_without(ABSENT), count=1))
+    shaded = [len(axes.patches) for axes in support_figure(found).axes]
+    assert shaded == [0, len(found.stretches("absent")) + len(found.stretches("weak"))]
 
 
 def test_where_everything_is_there_nothing_is_said_against_the_model(tmp_path):

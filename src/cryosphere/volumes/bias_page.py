@@ -11,7 +11,7 @@ import numpy as np
 from cryosphere.presentation.page import Head, Picture, counted, facts, figure, page
 from cryosphere.presentation.style import png
 from cryosphere.volumes.bias_pictures import MOST_CHAINS, correlation_figure, state_figure, support_figure
-from cryosphere.volumes.bias_wording import LIMITS, METHOD, advice, conclusion
+from cryosphere.volumes.bias_wording import LIMITS, METHOD, advice, comparison, conclusion
 from cryosphere.volumes.findings import Findings
 
 
@@ -26,7 +26,10 @@ def bias_page(found: Findings, run: Path) -> tuple[str, list[Picture]]:
         f"<p>{escape(advice(found))}</p></section>",
         "<section><h2>Along the chains</h2>" + "".join(map(figure, chains)) + "</section>",
         "<section><h2>Segments</h2>" + _segments(found) + "</section>",
-        "<section><h2>Each conformation</h2>" + _states(found) + "".join(map(figure, states)) + "</section>",
+        f"<section><h2>Each conformation</h2>{_compared(found)}"
+        + _states(found)
+        + "".join(map(figure, states))
+        + "</section>",
         f"<section><h2>How this was found</h2><p>{escape(METHOD)}</p><p>{escape(LIMITS)}</p></section>",
     ]
     return page(head, parts), [*chains, *states]
@@ -106,6 +109,11 @@ def _segments(found: Findings) -> str:
         f"<tbody>{rows}</tbody></table></div><p class='note'>A segment has the verdict of four fifths of its residues; "
         "one of which only a part is there is called weak, and the figures say which part.</p>"
     )
+
+
+def _compared(found: Findings) -> str:
+    said = comparison(found)
+    return f"<p class='note'>{escape(said)}</p>" if said else ""
 
 
 def _states(found: Findings) -> str:

@@ -45,9 +45,8 @@ def _along_chains(
         for axes, (name, rows) in zip(figure.subplots(len(chains), 1, squeeze=False)[:, 0], chains, strict=True):
             number = found.beads.number[rows]
             for verdict, colour in (("absent", _ABSENT), ("weak", _WEAK)):
-                for row in rows[found.verdicts[rows] == verdict]:
-                    at = found.beads.number[row]
-                    axes.axvspan(at - 0.5, at + 0.5, color=colour, alpha=0.18, linewidth=0, zorder=0)
+                for first, last in runs_of(number[found.verdicts[rows] == verdict]):
+                    axes.axvspan(first - 0.5, last + 0.5, color=colour, alpha=0.18, linewidth=0, zorder=0)
             gaps = np.where(np.diff(number, prepend=number[0]) > 1, np.nan, 0.0)
             axes.plot(number, (each[:, rows] + gaps).T, color=_EACH, linewidth=0.6)
             if error is not None:
@@ -61,6 +60,15 @@ def _along_chains(
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=14))
         axes.set_xlabel("residue number in the input model")
         return figure
+
+
+def runs_of(numbers: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """First and last number of each run of residue numbers that follow one another."""
+    if not len(numbers):
+        return []
+    ordered = np.unique(numbers)
+    begins = np.append([True], np.diff(ordered) > 1)
+    return list(zip(ordered[begins].tolist(), ordered[np.append(begins[1:], [True])].tolist(), strict=True))
 
 
 def _chains(found: Findings, values: Float) -> list[tuple[str, NDArray[np.int64]]]:

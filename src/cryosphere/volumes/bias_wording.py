@@ -33,6 +33,19 @@ LIMITS: Final = (
 )
 
 
+OF_ONE_STRUCTURE: Final = (
+    "These maps come from a network that saw all images, not from images within some distance of a conformation: each "
+    "is compared with the single structure at its latent, where a map by kernel regression is compared with the mean "
+    "density of its images' structures, so that what the network has blurred over several conformations finds less "
+    "support here."
+)
+
+
+def comparison(found: Findings) -> str:
+    """With what structures the maps were compared, in one sentence; empty where the method's own account says it."""
+    return OF_ONE_STRUCTURE if any(state.bandwidth is None for state in found.states) else ""
+
+
 def conclusion(found: Findings) -> str:
     """One paragraph: what the density supports, what is in the model but not in it, and what it does not tell."""
     absent, weak = found.rows("absent"), found.rows("weak")

@@ -133,7 +133,7 @@ def decoded(
         device=settings.device,
     )
     with world.together():
-        halves = check_halves(images.stacks, settings.seed)
+        halves, why = check_halves(images.stacks, settings.seed)
         if (fewest := int(np.bincount(halves, minlength=2).min())) < FEWEST:
             raise ParticleError(
                 f"{table.source}: {fewest} images in one half, and a network needs {FEWEST} in each. Use more images"
@@ -144,7 +144,8 @@ def decoded(
         scale = find_scale(images.stacks, rows, (how.diameter or images.diameter) / 2)
         maker = SliceMaker(images.stacks, CtfParameters.from_table(table), consensus.grid, scale, padded=1)
         group, band = plan(images.latents, consensus, budget)
-    log.info("%s", scale.note())
+    for note in (why, scale.note()):
+        log.info("%s", note)
     training = HalfTraining(maker, images, group, band, signal_amplitudes(consensus, band), settings)
     z = torch.from_numpy(targets).to(device)
     found = []

@@ -124,7 +124,7 @@ def regress_states(
     images = run.model.config.images
     with run.model.world.together():
         stacks = ImageStacks(run.particles, settings.datadir)
-        check_halves(stacks, settings.seed)
+        check_halves(stacks, settings.seed)  # what is wrong with them shows before the images are encoded
     run.encode()
     sign = -1.0 if images.contrast == "black" else 1.0
     width = stacks.box * run.particles.pixel_size
@@ -134,8 +134,8 @@ def regress_states(
     return list(regressed(found, targets, settings, progress, run.model.world))
 
 
-def check_halves(stacks: ImageStacks, seed: int) -> NDArray[np.int64]:
-    """The half of each image, 0 or 1.
+def check_halves(stacks: ImageStacks, seed: int) -> tuple[NDArray[np.int64], str]:
+    """The half of each image, 0 or 1, and in words how halves were chosen.
 
     Raises:
         ParticleError: if one half has several times as many images as the other.
@@ -149,8 +149,7 @@ def check_halves(stacks: ImageStacks, seed: int) -> NDArray[np.int64]:
             "(rlnRandomSubset). Half-maps of such halves say little: assign them anew, or remove the column, so that "
             "halves are drawn at random"
         )
-    log.info("%s", why)
-    return halves
+    return halves, why
 
 
 def regressed(
@@ -165,13 +164,14 @@ def regressed(
     device = find_device(settings.device)
     how = ReconstructionSettings(box=settings.box, diameter=settings.diameter, seed=settings.seed)
     with world.together():
-        halves = check_halves(images.stacks, settings.seed)
+        halves, why = check_halves(images.stacks, settings.seed)
         grid = checked_grid(table, images.stacks, rows, how)
         check_enough(images.distances, halves, settings.bandwidth)
         check_memory(grid.box, world, device)
         scale = find_scale(images.stacks, rows, images.diameter / 2)
         maker = SliceMaker(images.stacks, CtfParameters.from_table(table), grid, scale)
-    log.info("%s", scale.note())
+    for note in (why, scale.note()):
+        log.info("%s", note)
     job = _Job(images, halves, maker, (progress, world), device)
     chosen = _bandwidths(job, settings)
     for some in _at_once(len(targets), bytes_of(grid.box), job):
