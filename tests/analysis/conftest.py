@@ -14,14 +14,13 @@ import pandas as pd
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
+from tests.particles.made_up import particle_table
 
 from cryosphere.analysis.run import Run
 from cryosphere.distribution import ALONE
-from cryosphere.geometry.poses import random_rotations
 from cryosphere.imaging.ctf import CtfParameters
 from cryosphere.imaging.formation import particle_images
 from cryosphere.imaging.grid import ImageGrid
-from cryosphere.particles.table import OpticsGroup, ParticleTable
 from cryosphere.structures import AtomicModel, model_from_structure
 
 HINGE = np.array([0.0, 0.0, 0.0])
@@ -167,28 +166,6 @@ class HingeModel:
         ).numpy()
         noise = np.random.default_rng(1).normal(size=predicted.shape) * predicted.std() * self.noise
         return (predicted + noise).astype(np.float32), predicted
-
-
-def particle_table(count: int) -> ParticleTable:
-    generator = np.random.default_rng(0)
-    ones, whole = np.ones(count), np.zeros(count, dtype=np.int64)
-    return ParticleTable(
-        rotations=random_rotations(count, generator),
-        shifts=np.zeros((count, 2)),
-        defocus_u=15_000.0 * ones,
-        defocus_v=15_000.0 * ones,
-        defocus_angle=0.0 * ones,
-        phase_shift=0.0 * ones,
-        b_factor=0.0 * ones,
-        ctf_scale=ones,
-        optics_index=whole,
-        stack_index=whole,
-        image_index=np.arange(count),
-        half_set=whole,
-        optics=(OpticsGroup("one", 300.0, 2.7, 0.1, 3.0, 48),),
-        stacks=("particles.mrcs",),
-        source=Path("particles.star"),
-    )
 
 
 def write_metrics(path: Path, train: list[float], held_out: list[float]) -> None:

@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.particles.made_up import particle_table
 
 from cryosphere.errors import InputError
-from cryosphere.geometry.poses import random_rotations
-from cryosphere.particles.table import OpticsGroup, ParticleTable
 from cryosphere.validation.halves import choose_halves
-
-
-def table(count: int, half_set: np.ndarray | None = None) -> ParticleTable:
-    ones, whole = np.ones(count), np.zeros(count, dtype=np.int64)
-    return ParticleTable(
-        rotations=random_rotations(count, np.random.default_rng(0)),
-        shifts=np.zeros((count, 2)),
-        defocus_u=15_000.0 * ones,
-        defocus_v=15_000.0 * ones,
-        defocus_angle=0.0 * ones,
-        phase_shift=0.0 * ones,
-        b_factor=0.0 * ones,
-        ctf_scale=ones,
-        optics_index=whole,
-        stack_index=whole,
-        image_index=np.arange(count),
-        half_set=whole if half_set is None else half_set,
-        optics=(OpticsGroup("one", 300.0, 2.7, 0.1, 3.0, 48),),
-        stacks=("particles.mrcs",),
-        source=Path("particles.star"),
-    )
 
 
 @pytest.mark.parametrize("count", [200, 1000, 30_000])
 def test_every_image_is_in_exactly_one_of_the_three_sets(count):
-    found = choose_halves(table(count), 0)
+    found = choose_halves(particle_table(count), 0)
     together = np.concatenate([found.first, found.second, found.test])
     assert sorted(together) == list(range(count))
     assert abs(len(found.first) - len(found.second)) < 0.15 * count
@@ -46,7 +23,7 @@ def test_every_image_is_in_exactly_one_of_the_three_sets(count):
 
 def test_rows_of_one_image_are_never_in_two_of_the_sets():
     """As after a symmetry expansion."""
-    thrice = table(400)[np.repeat(np.arange(400), 3)]
+    thrice = particle_table(400)[np.repeat(np.arange(400), 3)]
     found = choose_halves(thrice, 0)
     images = [set(thrice.image_index[rows].tolist()) for rows in (found.first, found.second, found.test)]
     assert not images[0] & images[1]
@@ -59,14 +36,14 @@ def test_rows_of_one_image_are_never_in_two_of_the_sets():
 
 def test_the_halves_of_the_refinement_are_kept_apart():
     subsets = np.random.default_rng(1).integers(1, 3, 1000)
-    found = choose_halves(table(1000, subsets), 0)
+    found = choose_halves(particle_table(1000, half_set=subsets), 0)
     assert (subsets[found.first] == 1).all()
     assert (subsets[found.second] == 2).all()
     assert "rlnRandomSubset" in found.how
 
 
 def test_drawn_halves_are_told_of_and_depend_on_the_seed_alone():
-    first, again, other = (choose_halves(table(1000), seed) for seed in (0, 0, 1))
+    first, again, other = (choose_halves(particle_table(1000), seed) for seed in (0, 0, 1))
     assert "drawn with seed 0" in first.how
     assert np.array_equal(first.first, again.first)
     assert not np.array_equal(first.test, other.test)
@@ -74,15 +51,15 @@ def test_drawn_halves_are_told_of_and_depend_on_the_seed_alone():
 
 def test_a_column_that_names_only_some_images_is_not_used_and_that_is_said():
     subsets = np.r_[np.ones(300, dtype=np.int64), np.zeros(700, dtype=np.int64)]
-    assert "only 300 of 1,000" in choose_halves(table(1000, subsets), 0).how
+    assert "only 300 of 1,000" in choose_halves(particle_table(1000, half_set=subsets), 0).how
 
 
 def test_halves_of_very_different_size_are_refused_with_their_sizes():
     subsets = np.r_[np.ones(800, dtype=np.int64), np.full(200, 2)]
     with pytest.raises(InputError, match="800 images into half 1 and 200 into half 2"):
-        choose_halves(table(1000, subsets), 0)
+        choose_halves(particle_table(1000, half_set=subsets), 0)
 
 
 def test_too_few_images_are_refused_with_their_number():
     with pytest.raises(InputError, match="150 images are too few"):
-        choose_halves(table(150), 0)
+        choose_halves(particle_table(150), 0)

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
+from tests.particles.made_up import particle_table
 
-from cryosphere.geometry.poses import random_rotations
 from cryosphere.validation.neighbours import exchanged, from_view, groups
-
-
-def table(count: int, seed: int = 0, defocus: np.ndarray | None = None):
-    rotations = random_rotations(count, np.random.default_rng(seed))
-    values = np.full(count, 15_000.0) if defocus is None else defocus
-    return SimpleNamespace(rotations=rotations, defocus_u=values, defocus_v=values)
 
 
 def angles_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -23,7 +15,7 @@ def angles_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def test_partners_are_others_of_the_same_group_seen_from_nearly_the_same_side_or_from_behind():
-    images = table(4000)
+    images = particle_table(4000)
     group = groups(images, 4)
     partner = exchanged(group, np.random.default_rng(0))
     assert sorted(partner) == list(range(4000))
@@ -36,13 +28,13 @@ def test_partners_are_others_of_the_same_group_seen_from_nearly_the_same_side_or
 
 @pytest.mark.parametrize("count", [2, 3, 9, 17, 100])
 def test_groups_are_as_large_as_allowed_and_none_is_alone(count):
-    sizes = np.bincount(groups(table(count), 4))
+    sizes = np.bincount(groups(particle_table(count), 4))
     assert sizes.max() <= 4
     assert sizes.min() >= 2
 
 
 def test_what_depends_on_the_view_is_taken_off_and_what_does_not_stays():
-    images = table(3000, defocus=np.random.default_rng(2).uniform(1e4, 2e4, 3000))
+    images = particle_table(3000, defocus=np.random.default_rng(2).uniform(1e4, 2e4, 3000))
     x, y, z = images.rotations[:, 2].T
     of_view = np.sin(3 * x * y) + z**4
     of_defocus = 1e-4 * (images.defocus_u - 1.5e4)
@@ -56,4 +48,4 @@ def test_what_depends_on_the_view_is_taken_off_and_what_does_not_stays():
 
 def test_few_images_are_not_explained_away():
     own = np.random.default_rng(3).normal(size=(50, 1))
-    assert (own - from_view(own, table(50))).std() > 0.8
+    assert (own - from_view(own, particle_table(50))).std() > 0.8
