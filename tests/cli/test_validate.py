@@ -110,7 +110,11 @@ def test_halves_of_another_seed_are_not_gone_on_with(finished):
 
 
 def test_halves_of_other_epochs_are_not_gone_on_with(finished):
-    again(finished, epochs=3).refuses("training.epochs", "half1")
+    """What is said is of use to someone who gave this command, and has no --resume or --overwrite."""
+    answer = again(finished, epochs=3)
+    answer.refuses("half1", "begun for 1 epoch", "--epochs 1", "--outdir")
+    assert "--overwrite" not in answer.said
+    assert "--resume" not in answer.said
 
 
 def test_a_half_that_was_trained_with_a_model_of_other_residues_is_refused(finished):
@@ -128,6 +132,58 @@ def test_images_that_have_gone_are_told_of_before_anything_is_trained(finished):
     for cached in finished.folder.glob("**/spectra-*.npy"):
         cached.unlink()
     again(finished, outdir="new").refuses("particles.mrcs")
+
+
+def test_stacks_that_have_gone_are_told_of_even_where_preprocessed_images_are_kept_and_nothing_is_left_behind(finished):
+    (finished / "data" / "particles.mrcs").unlink()
+    again(finished, outdir="new").refuses("particles.mrcs", "run/particles.star")
+    assert not (finished / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["verdict.json", "validation.html", "validation.csv", "pictures/places.png", "half1"])
+def test_files_of_others_are_not_replaced(finished, name):
+    path = finished / "new" / name
+    path.parent.mkdir(parents=True)
+    path.write_text('{"motions": "mine"}')
+    again(finished, outdir="new").refuses(path.name, "choose another")
+    assert path.read_text() == '{"motions": "mine"}'
+    assert [one for one in (finished / "new").rglob("*") if one.is_file()] == [path]
+
+
+def test_a_model_of_ones_own_is_not_taken_for_the_one_without_a_segment(finished):
+    path = finished / "v" / "omitted.cif"
+    shutil.copy(finished / "protein.cif", path)
+    before = path.read_bytes()
+    again(finished, "--omit-segment").refuses("omitted.cif", "move it away")
+    assert path.read_bytes() == before
+
+
+def test_a_run_of_ones_own_is_not_taken_for_a_half(finished):
+    shutil.copytree(finished / "run", finished / "new" / "half1")
+    again(finished, outdir="new").refuses("half1", "not half of a validation", "--outdir")
+    assert not (finished / "new" / "half1.star").exists()
+
+
+def test_the_verdict_on_another_run_is_not_replaced(finished):
+    (finished / "run").rename(finished / "other")
+    before = (finished / "v" / "verdict.json").read_text()
+    answer = finished.cryosphere("-q", "validate", finished / "other", "--outdir", finished / "v", "--epochs", 1)
+    answer.refuses("verdict.json", "another run", "run, not other")
+    assert (finished / "v" / "verdict.json").read_text() == before
+
+
+def test_no_temporary_folder_is_named_to_the_user(finished):
+    answer = finished.cryosphere("validate", finished / "run", "--outdir", finished / "v", "--epochs", 1)
+    answer.succeeds()
+    assert "half1.star" in answer.said
+    assert "/." not in answer.said
+
+
+def test_the_pictures_of_the_page_lie_beside_it(validated):
+    names = {path.name for path in (validated / "v" / "pictures").iterdir()}
+    assert {"gains.png", "chain.png"} <= names <= {"gains.png", "chain.png", "correlations.png", "places.png"}
+    page = (validated / "v" / "validation.html").read_text()
+    assert page.count("src='data:image/png") == len(names)
 
 
 def test_half_sets_of_very_different_size_are_refused(finished):

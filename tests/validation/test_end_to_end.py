@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cryosphere.simulation.config import ImageSettings, SimulationConfig
-from cryosphere.simulation.motion_config import DiscreteAngles
+from cryosphere.simulation.motion_config import AbsentResidues, DiscreteAngles
 from cryosphere.simulation.protein import two_domain_protein
 from cryosphere.simulation.simulate import simulate
 from cryosphere.structures.model import read_model
@@ -22,8 +22,11 @@ SMALL = ("encoder.hidden=[64]", "encoder.latent_dim=2", "encoder.grid=10", "deco
 pytestmark = pytest.mark.slow
 
 
-def images(folder: Path, *, moving: bool) -> Path:
-    """1200 images at SNR 0.3 of a protein whose second domain turns by up to 40 degrees, or does not."""
+def images(folder: Path, *, moving: bool, lacking: float = 0.0) -> Path:
+    """1200 images at SNR 0.3 of a protein whose second domain turns by up to 40 degrees, or does not.
+
+    A part `lacking` of the images does not have that domain at all.
+    """
     protein = two_domain_protein(0, (60, 40))
     folder.mkdir(parents=True)
     write_model(folder / "protein.cif", protein.model)
@@ -31,7 +34,9 @@ def images(folder: Path, *, moving: bool) -> Path:
     if not moving:
         motion = motion.model_copy(update={"angles": DiscreteAngles(kind="discrete", angles_degrees=(0.0,))})
     settings = ImageSettings(count=1200, box=32, pixel_size=4.0, snr=0.3, shift=0.0)
-    simulate(SimulationConfig(model=folder / "protein.cif", motion=motion, images=settings), folder / "data")
+    absent = (AbsentResidues(residues=motion.domains[0].residues, fraction=lacking),) if lacking else ()
+    config = SimulationConfig(model=folder / "protein.cif", motion=motion, images=settings, absent=absent)
+    simulate(config, folder / "data")
     return folder / "data"
 
 
@@ -71,3 +76,14 @@ def test_still_images_support_no_motion_even_where_the_base_structure_is_wrong(t
         deform(data / "model.cif", model, wrong)
     found = verdict(data, model, tmp_path)
     assert {motion["verdict"] for motion in found["motions"]} == {"not supported"}, found["motions"]
+
+
+def test_a_domain_that_half_of_the_images_lack_is_no_motion(tmp_path):
+    """The models hide the domain by moving it: both alike, and better than standing still."""
+    data = images(tmp_path / "half", moving=False, lacking=0.5)
+    found = verdict(data, data / "model.cif", tmp_path)
+    assert "reproduced" not in {motion["verdict"] for motion in found["motions"]}, found["motions"]
+    first = found["motions"][0]
+    assert first["gain_over_held"]["nats"] > 5 * first["gain_over_held"]["error"]
+    assert first["gain_over_composition"]["nats"] < -2 * first["gain_over_composition"]["error"]
+    assert first["reasons"][0] == "a part that comes and goes explains the images better"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
+from tests.particles.made_up import particle_table
 
 from cryosphere.validation.agreement import residue_agreement, segment_overlap
 from cryosphere.validation.library import Library, in_one_frame
@@ -12,7 +13,6 @@ from cryosphere.validation.motions import by_chance, common_motions, displacemen
 from cryosphere.validation.neighbours import groups
 
 from .scene import hinge_library, side
-from .test_neighbours import table
 
 IMAGES = 1200
 
@@ -25,7 +25,7 @@ def errors(seed: int, size: float, count: int = IMAGES) -> tuple[np.ndarray, np.
 def test_a_motion_that_both_models_read_is_found_with_its_residues_and_amplitude():
     library, truth = hinge_library(), np.random.default_rng(5).uniform(-6, 6, IMAGES)
     models = [side(library, truth, errors(seed, 6.0)) for seed in (1, 2)]
-    common = common_motions(*models, table(IMAGES), 0)
+    common = common_motions(*models, particle_table(IMAGES), 0)
     assert common.correlations[0] == pytest.approx(12 / (12 + 36), abs=0.05)  # variances of motion and noise, Å²
     assert common.distances[0] > 6
     assert common.p_values[0] == pytest.approx(1 / 1001)
@@ -39,7 +39,7 @@ def test_noise_that_both_models_see_alike_is_no_agreement_where_each_sees_other_
     library, still = hinge_library(), np.zeros(IMAGES)
     noise = errors(3, 6.0)
     models = [side(library, still, noise) for _ in range(2)]
-    common = common_motions(*models, table(IMAGES), 0)
+    common = common_motions(*models, particle_table(IMAGES), 0)
     assert common.p_values[0] > 0.01
     residues = residue_agreement(*models)
     assert residues.same_data[30:].min() > 0.99
@@ -47,7 +47,7 @@ def test_noise_that_both_models_see_alike_is_no_agreement_where_each_sees_other_
 
 
 def test_a_conformation_that_follows_the_view_is_no_motion():
-    images = table(IMAGES)
+    images = particle_table(IMAGES)
     x, y, z = images.rotations[:, 2].T
     models = [side(hinge_library(), 6 * (x * y + z**2), errors(seed, 3.0)) for seed in (1, 2)]
     assert common_motions(*models, images, 0).p_values[0] > 0.01
@@ -58,7 +58,7 @@ def test_of_two_motions_of_which_images_show_one_the_other_is_not_taken_along():
     library = hinge_library(second=4.0)
     truth = generator.uniform(-6, 6, IMAGES)
     models = [side(library, truth, errors(seed, 4.0)) for seed in (1, 2)]
-    common = common_motions(*models, table(IMAGES), 0)
+    common = common_motions(*models, particle_table(IMAGES), 0)
     assert common.p_values[0] < 0.01
     assert len(common.correlations) == 2
     assert common.p_values[1] > 0.01
@@ -68,7 +68,7 @@ def test_models_without_motion_have_none_in_common():
     still = hinge_library()
     still = Library(np.repeat(still.mean[None], 3, axis=0), np.full(3, 1 / 3))
     models = [side(still, np.zeros(IMAGES), errors(seed, 4.0)) for seed in (1, 2)]
-    common = common_motions(*models, table(IMAGES), 0)
+    common = common_motions(*models, particle_table(IMAGES), 0)
     assert len(common.correlations) == 0
     assert residue_agreement(*models).same_data == pytest.approx(0.0)
 
@@ -78,7 +78,7 @@ def test_chance_is_rarely_called_rare():
     passed = 0
     for seed in range(25):
         models = [side(hinge_library(9), np.zeros(200), errors(100 * n + seed, 5.0, 200)) for n in (1, 2)]
-        passed += bool(common_motions(*models, table(200, seed), seed).p_values[0] < 0.01)
+        passed += bool(common_motions(*models, particle_table(200, seed), seed).p_values[0] < 0.01)
     assert passed <= 2
 
 
@@ -92,7 +92,7 @@ def test_chance_scatters_as_still_images_do_whether_or_not_both_models_see_the_s
         theirs = ours if same else generator.normal(size=(2, 400, 6))
         sides = np.concatenate(ours), np.concatenate(theirs[::-1])
         found.append(np.linalg.norm(sides[0].T @ sides[1] / 800, 2))
-        expected.append(by_chance(sides, groups(table(400, seed), 8), generator, 20))
+        expected.append(by_chance(sides, groups(particle_table(400, seed), 8), generator, 20))
     assert np.std(expected) == pytest.approx(np.std(found), rel=0.12)
     assert np.mean(expected) == pytest.approx(np.mean(found), rel=0.03)
 

@@ -13,7 +13,15 @@ from cryosphere.validation.verdict import judge
 BEADS = two_domain_protein(0, (60, 40)).model.beads
 
 
-def judged(*, correlation=0.5, exchanged=(1.0, 0.05), held=(0.6, 0.05), over_base=(3.0, 0.1), twist=0.0):
+def judged(
+    *,
+    correlation=0.5,
+    exchanged=(1.0, 0.05),
+    held=(0.6, 0.05),
+    composition=(0.5, 0.05),
+    over_base=(3.0, 0.1),
+    twist=0.0,
+):
     """A motion of the last 40 residues with these figures; `twist`: radians between the two models' displacements."""
     null = np.abs(np.random.default_rng(0).normal(0.05, 0.02, 1000))
     moves = np.zeros((1, 100, 3))
@@ -21,7 +29,7 @@ def judged(*, correlation=0.5, exchanged=(1.0, 0.05), held=(0.6, 0.05), over_bas
     other = np.zeros_like(moves)
     other[0, 60:, 0], other[0, 60:, 1] = 4.0 * np.cos(twist), 4.0 * np.sin(twist)
     common = Common((np.ones((1, 1)), np.ones((1, 1))), np.array([correlation]), null)
-    gains = Gains(Gain(*over_base), NONE, NONE, (MotionGains(Gain(*held), Gain(*exchanged)),))
+    gains = Gains(Gain(*over_base), NONE, NONE, (MotionGains(Gain(*held), Gain(*exchanged), Gain(*composition)),))
     return judge(common, gains, (moves, other), BEADS)[0]
 
 
@@ -57,12 +65,20 @@ def test_one_failed_test_is_enough_for_no_support(figures):
         {"correlation": 0.13},
         {"exchanged": (0.15, 0.05)},
         {"held": (0.05, 0.05)},
+        {"composition": (0.05, 0.05)},
+        {"composition": (-0.05, 0.05)},
         {"over_base": (0.1, 0.1)},
         {"twist": 1.0},
     ],
 )
 def test_a_test_that_is_passed_but_not_clearly_makes_a_motion_weak(figures):
     assert judged(**figures).verdict == "weak"
+
+
+def test_where_a_part_that_comes_and_goes_is_the_better_explanation_the_motion_is_not_supported_and_that_is_said():
+    motion = judged(composition=(-0.2, 0.05))
+    assert motion.verdict == "not supported"
+    assert motion.reasons[0] == "a part that comes and goes explains the images better"
 
 
 def test_a_gain_without_its_error_is_no_evidence():

@@ -9,13 +9,17 @@ from numpy.typing import NDArray
 
 from cryosphere.particles.table import ParticleTable
 from cryosphere.progress import Progress
-from cryosphere.validation.motions import Common, Side, without_view
+from cryosphere.validation.composition import Fading, Shapes, fading_weights, gain_over_fading
+from cryosphere.validation.crossfit import CrossFit, cross_fit
+from cryosphere.validation.library import superposed
+from cryosphere.validation.motions import Common, Side, displacement, without_view
 from cryosphere.validation.neighbours import NEAREST, exchanged, groups
 from cryosphere.validation.reading import Observer, foretell, foretell_fixed
 
 Float = NDArray[np.float64]
 
 PARTNERS = 2  # other images whose place each is given in turn
+RESTS = 3  # places along a motion, from one end to the other, at which its residues might rest and fade
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class MotionGains:
 
     over_held: Gain  # the motion stands where the view alone would put it
     over_exchanged: Gain  # it stands where another image has it, seen from the same side
+    over_composition: Gain  # it stands at one place for all, and its residues are brighter or fainter in this image
 
 
 @dataclass(frozen=True)
@@ -61,48 +66,97 @@ def gains(
 ) -> Gains:
     """Foretell each half of the frequencies from the other, with both models, and take the mean.
 
-    A sum over both halves of the frequencies, so in nats per image. options: motions to look at, seed, progress.
+    A sum over both halves of the frequencies, so in nats per image. Motions are those that the other fold of the images
+    tells of. options: motions to look at, seed, progress.
     """
     count, seed, progress = options
     group = groups(table, NEAREST)
     generator = np.random.default_rng([seed, 0x6A1])
     partners = [exchanged(group, generator) for _ in range(PARTNERS)]
-    total = np.zeros((3 + 2 * count, len(table)))
+    fitted = cross_fit(sides, common, table, group, seed) if count else None
+    total = np.zeros((3 + 3 * count, len(table)))
     for number, (side, observer) in enumerate(zip(sides, observers, strict=True)):
-        axes = common.axes[number][:, :count]
         for which in (0, 1):
-            total += _differences(side, observer, (axes, partners, which), table, progress)
+            scores = side.scores(which)
+            own = without_view(scores, table)
+            moved = [] if fitted is None else [_along(side, own, fitted, (number, k)) for k in range(count)]
+            total += _differences(_Asked(side, observer, which, progress), (scores, own), moved, partners)
     total /= len(sides)
     found = [_mean(values, group) for values in total]
-    each = tuple(MotionGains(found[3 + 2 * k], found[4 + 2 * k]) for k in range(count))
+    each = tuple(MotionGains(*found[3 + 3 * k : 6 + 3 * k]) for k in range(count))
     return Gains(found[0], found[1], found[2], each)
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A model, the images that it is held against, and the set of frequencies from which the other is foretold."""
+
+    side: Side
+    observer: Observer
+    which: int
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class _Along:
+    """One motion as the other fold of the images tells of it: places (n,) along it, less what the view says.
+
+    step (n, M): how places along the principal motions change with a unit along it. fading (n, R): how much residues
+    belong to what moves. rests (RESTS, n): places along it at which it might as well stand still.
+    """
+
+    places: Float
+    step: Float
+    fading: Float
+    rests: Float
+
+
+def _along(side: Side, own: Float, fitted: CrossFit, what: tuple[int, int]) -> _Along:
+    """what: the number of the model, and of the motion."""
+    number, k = what
+    axes = [pair[number][:, k] for pair in fitted.axes]
+    steps = np.stack([_step(side, axis) for axis in axes])
+    fading = fading_weights(np.stack([np.linalg.norm(displacement(side, axis), axis=-1) for axis in axes]))
+    rests = [np.linspace(one.min(), one.max(), RESTS) for one in (side.modes.places @ axis for axis in axes)]
+    places = np.einsum("nm,nm->n", own, np.stack(axes)[fitted.fold])
+    return _Along(places, steps[fitted.fold], fading[fitted.fold], np.stack(rests)[fitted.fold].T)
+
+
 def _differences(
-    side: Side,
-    observer: Observer,
-    what: tuple[Float, list[NDArray[np.int64]], int],
-    table: ParticleTable,
-    progress: Progress,
+    asked: _Asked, read: tuple[Float, Float], motions: list[_Along], partners: list[NDArray[np.int64]]
 ) -> Float:
-    """For one model and direction: own log-probability less that of each alternative, (3 + 2 k, n)."""
-    axes, partners, which = what
-    scores = side.scores(which)
-    own = without_view(scores, table)
+    """For one model and direction: own log-probability less that of each alternative, (3 + 3 k, n).
+
+    read: where the images lie along the principal motions, and the same less what the view says, (n, M).
+    """
+    (scores, own), observer, which = read, asked.observer, asked.which
     places = [scores, np.zeros_like(scores)]
     places += [scores + own[other] - own for other in partners]
-    for k in range(axes.shape[1]):
-        along = own @ axes[:, k]
-        step = _step(side, axes[:, k])
-        places.append(scores - along[:, None] * step)
-        places += [scores + (along[other] - along)[:, None] * step for other in partners]
-    fits = foretell(observer, places, side.modes.directions, which, progress)
+    helds = [scores - one.places[:, None] * one.step for one in motions]
+    for one, held in zip(motions, helds, strict=True):
+        places.append(held)
+        places += [held + one.places[other][:, None] * one.step for other in partners]
+    directions = asked.side.modes.directions
+    fits = foretell(observer, places, directions, which, asked.progress)
     base = foretell_fixed(observer, observer.model.positions.cpu().numpy(), which)
     width = len(partners)
     result = [fits[0] - base, fits[0] - fits[1], fits[0] - fits[2 : 2 + width].mean(axis=0)]
-    for begin in range(2 + width, len(fits), 1 + width):
-        result += [fits[0] - fits[begin], fits[0] - fits[begin + 1 : begin + 1 + width].mean(axis=0)]
+    for k, (one, held) in enumerate(zip(motions, helds, strict=True)):
+        begin = (2 + width) + k * (1 + width)
+        moved = Shapes(asked.side.library.mean, scores)
+        fading = Fading(directions, moved, _at_rest(asked, one, held), one.fading)
+        over_fading = gain_over_fading(observer, fading, which, asked.progress)
+        exchanged_fits = fits[begin + 1 : begin + 1 + width].mean(axis=0)
+        result += [fits[0] - fits[begin], fits[0] - exchanged_fits, over_fading]
     return np.stack(result)
+
+
+def _at_rest(asked: _Asked, along: _Along, held: Float) -> tuple[Shapes, ...]:
+    """Structures in which a motion stands still somewhere: between its ends, or as the base structure has it."""
+    mean, base = asked.side.library.mean, asked.observer.model.positions.double().cpu().numpy()
+    base = superposed(base[None], mean)[0]
+    between = (Shapes(mean, held + place[:, None] * along.step) for place in along.rests)
+    return (*between, Shapes(base, held), Shapes(base, np.zeros_like(held)))
 
 
 def _step(side: Side, axis: Float) -> Float:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,13 @@ from cryosphere.errors import InputError, RunError
 from cryosphere.particles.read import read_particles
 from cryosphere.particles.star import write_star
 from cryosphere.particles.table import ParticleTable
+from cryosphere.presentation.page import counted
 from cryosphere.progress import SILENT, Progress
 from cryosphere.structures.model import AtomicModel, read_model
 from cryosphere.training.config import Config
 from cryosphere.training.run_directory import RunDirectory
-from cryosphere.training.train import train
 from cryosphere.training.trained import TrainedModel
+from cryosphere.validation.going_on import train_or_go_on
 
 log = logging.getLogger(__name__)
 Rows = NDArray[np.int64]
@@ -28,6 +30,7 @@ FEWEST = 200  # images of which two models can be made and compared
 MOST_UNEQUAL = 0.5  # size of the smaller half-set over that of the larger
 MOST_TESTED = 2000  # images that both models are compared on: more would not make the verdict firmer
 NAMES = ("half1", "half2")
+ROUNDED = 1e-3  # elements of a rotation matrix, and Å of a shift, that a particle file's digits may leave out
 
 
 @dataclass(frozen=True)
@@ -114,19 +117,17 @@ def train_halves(
         KeyboardInterrupt: if training was told to stop; it can be gone on with.
     """
     world = run.world
+    folders = [outdir / name for name in NAMES]
     with world.together():
-        if world.is_first:
-            for name, rows in zip(NAMES, halves.both, strict=True):
-                _place_particles(run, rows, outdir / name)
-    for number, name in enumerate(NAMES, start=1):
-        folder = outdir / name
-        config = _config(run, particles_of(folder), number, epochs)
-        is_begun = RunDirectory(folder).is_occupied()
-        log.info("%s: a model of %s images", folder, f"{len(halves.both[number - 1]):,}")
-        if train(config, folder, existing="resume" if is_begun else "refuse", progress=progress) == "stopped":
-            raise KeyboardInterrupt("stopped; what was learned so far is saved. The same command goes on with it")
-    first, second = (TrainedModel.load(outdir / name, device=run.device.type, progress=progress) for name in NAMES)
-    return first, second
+        configs = [_config(run, particles_of(folder), n, epochs) for n, folder in enumerate(folders, start=1)]
+        for folder, rows, config in zip(folders, halves.both, configs, strict=True):
+            _require_ours(run, rows, folder, config)
+    with _particle_files(run, halves, folders):
+        found = []
+        for folder, rows, config in zip(folders, halves.both, configs, strict=True):
+            log.info("%s: a model of %s images", folder, f"{len(rows):,}")
+            found.append(train_or_go_on(config, folder, progress))
+    return found[0], found[1]
 
 
 def particles_of(folder: Path) -> Path:
@@ -149,25 +150,69 @@ def _config(run: TrainedModel, particles: Path, number: int, epochs: int | None)
     return config.model_copy(update={"particles": files, "model": model, "training": training})
 
 
-def _place_particles(run: TrainedModel, rows: Rows, folder: Path) -> None:
-    """Write the particle file of a half, unless it lies there; what lies there must be the same."""
-    path, half = particles_of(folder), run.table[rows]
-    if RunDirectory(folder).is_occupied():
+def _require_ours(run: TrainedModel, rows: Rows, folder: Path, config: Config) -> None:
+    """Refuse what lies where a half shall be trained, unless it is that half; nothing is changed."""
+    path, half = particles_of(folder), RunDirectory(folder)
+    if not half.is_occupied():
+        half.require_place()
+    else:
+        half.require()
         _require_same_residues(run.atomic_model, folder, run.run.root)
+        if particles_of(folder).absolute() not in half.read_config().particles.files:
+            raise RunError(
+                f"{folder} is a run on other particles than {path}, not half of a validation in this place: choose "
+                "another --outdir"
+            )
+        _require_same_epochs(half, config)
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_star(path, half)
         return
-    with TemporaryDirectory(dir=path.parent, prefix=".compare-") as temporary:  # numbers are rounded by writing
-        again = Path(temporary) / path.name
-        write_star(again, half)
-        before, now = read_particles(path), read_particles(again)
-    places = [(one.stack_index, one.image_index, one.rotations, one.shifts) for one in (before, now)]
-    if not all(map(np.array_equal, *places)) or before.stacks != now.stacks:
+    before, now = read_particles(path), run.table[rows]
+    if not _same_images(before, now):
         raise InputError(
             f"{path} holds other images than this half of {run.run.root} ({len(before):,}, now {len(now):,}): it is of "
             "another run, another seed, or older poses. Choose another --outdir"
         )
+
+
+def _require_same_epochs(half: RunDirectory, config: Config) -> None:
+    begun, now = half.read_config().training.epochs, config.training.epochs
+    if begun != now:
+        raise InputError(
+            f"{half.root} was begun for {counted(begun or 0, 'epoch')}, and is asked for {now} now: a training cannot "
+            f"be made longer or shorter. Give --epochs {begun} to go on with it, or choose another --outdir"
+        )
+
+
+def _same_images(first: ParticleTable, second: ParticleTable) -> bool:
+    """Whether both name the same images with the same poses, but for the rounding of a particle file."""
+    if len(first) != len(second) or not np.array_equal(first.image_index, second.image_index):
+        return False
+    known = {name: number for number, name in enumerate(first.stacks)}
+    stacks = np.array([known.get(name, -1) for name in second.stacks])
+    if not np.array_equal(first.stack_index, stacks[second.stack_index]):
+        return False
+    turned = np.abs(first.rotations - second.rotations).max()
+    return bool(turned < ROUNDED and np.abs(first.shifts - second.shifts).max() < ROUNDED)
+
+
+@contextmanager
+def _particle_files(run: TrainedModel, halves: Halves, folders: Sequence[Path]) -> Iterator[None]:
+    """A block in which the halves' particle files are there; those whose training did not begin go again after it."""
+    made = []
+    with run.world.together():
+        if run.world.is_first:
+            for folder, rows in zip(folders, halves.both, strict=True):
+                if not particles_of(folder).exists():
+                    particles_of(folder).parent.mkdir(parents=True, exist_ok=True)
+                    write_star(particles_of(folder), run.table[rows])
+                    made.append(folder)
+    try:
+        yield
+    except BaseException:
+        for folder in made:
+            if not RunDirectory(folder).is_occupied():
+                particles_of(folder).unlink(missing_ok=True)
+        raise
 
 
 def _require_same_residues(model: AtomicModel, folder: Path, run: Path) -> None:

@@ -134,9 +134,13 @@ class View:
 
     def predictions(self, structures: Tensor) -> tuple[Tensor, Tensor]:
         """What structures, (R, 3) or one per image, would show at both sets, at the images' usual brightness."""
-        seen = self.scale(self.model.generative(structures, self.batch)).both
+        seen = self.shown(structures)
         first, second = (unit(part)[0] * b for part, b in zip(seen, self.scale.brightness, strict=True))
         return first, second
+
+    def shown(self, structures: Tensor, occupancies: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The same as bright as they come out, of as much of each residue as `occupancies` (n, R) say."""
+        return self.scale(self.model.generative(structures, self.batch, occupancies)).both
 
     def _pose(self, predicted: Tensor, which: int) -> tuple[Tensor, Tensor]:
         """Gradient of the log-probability by the five numbers of a pose, and the pose that is best for one set."""

@@ -106,14 +106,43 @@ def common_motions(first: Side, second: Side, table: ParticleTable, seed: int) -
     widths = [len(side.modes.directions) for side in (first, second)]
     if min(widths) == 0:
         return Common((np.zeros((widths[0], 0)), np.zeros((widths[1], 0))), np.zeros(0), np.zeros(0))
-    residuals = [[without_view(side.scores(which), table) for which in (0, 1)] for side in (first, second)]
-    ours, theirs = residuals
-    left, right = np.concatenate([ours[0], ours[1]]), np.concatenate([theirs[1], theirs[0]])
-    whiten = [_whitening(values) for values in (left, right)]
-    left, right = left @ whiten[0], right @ whiten[1]
+    sides = paired_places(first, second, table)
+    whitened, whitening = _whitened(sides)
+    axes, correlations = _canonical(whitened, whitening)
+    null = by_chance(whitened, groups(table, SHUFFLED), np.random.default_rng([seed, 0xCCA]))
+    return Common(axes, correlations, null)
+
+
+def paired_places(
+    first: Side, second: Side, table: ParticleTable, rows: NDArray[np.int64] | None = None
+) -> tuple[Float, Float]:
+    """Where both models put the images along their principal motions, less what the view says, (2m, M) each.
+
+    Of the first model read off set 1, then off set 2; of the other read off set 2, then off set 1: so noise is in no
+    pair twice. rows: of the images that are asked, instead of all.
+    """
+    some = slice(None) if rows is None else rows
+    images = table if rows is None else table[rows]
+    ours, theirs = ([without_view(side.scores(which)[some], images) for which in (0, 1)] for side in (first, second))
+    return np.concatenate([ours[0], ours[1]]), np.concatenate([theirs[1], theirs[0]])
+
+
+def canonical_axes(sides: tuple[Float, Float]) -> tuple[Float, Float]:
+    """Combinations of either model's principal motions, (M, k) each, whose places correlate most, the best first."""
+    return _canonical(*_whitened(sides))[0]
+
+
+def _whitened(sides: tuple[Float, Float]) -> tuple[tuple[Float, Float], tuple[Float, Float]]:
+    """Uncorrelated places of unit variance, and the matrices that made them so."""
+    first, second = (_whitening(values) for values in sides)
+    return (sides[0] @ first, sides[1] @ second), (first, second)
+
+
+def _canonical(whitened: tuple[Float, Float], whitening: tuple[Float, Float]) -> tuple[tuple[Float, Float], Float]:
+    """The canonical axes and their correlations (k,)."""
+    left, right = whitened
     turns, correlations, turns_back = np.linalg.svd(left.T @ right / len(left), full_matrices=False)
-    null = by_chance((left, right), groups(table, SHUFFLED), np.random.default_rng([seed, 0xCCA]))
-    return Common((whiten[0] @ turns, whiten[1] @ turns_back.T), np.minimum(correlations, 1.0), null)
+    return (whitening[0] @ turns, whitening[1] @ turns_back.T), np.minimum(correlations, 1.0)
 
 
 def by_chance(

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from cryosphere.analysis.run import Run
 from cryosphere.analysis.segments import Segmentation
 from cryosphere.analysis.traversal import traverse
-from cryosphere.errors import RunError
+from cryosphere.errors import InputError, RunError
 from cryosphere.progress import SILENT, Progress
 from cryosphere.structures.model import AtomicModel, model_from_structure, read_model
 from cryosphere.structures.write import write_model
 from cryosphere.training.run_directory import RunDirectory
-from cryosphere.training.train import train
 from cryosphere.training.trained import TrainedModel
+from cryosphere.validation.going_on import train_or_go_on
 from cryosphere.volumes.bandwidth import epanechnikov
 from cryosphere.volumes.bias import images_drawn
 from cryosphere.volumes.distances import structure_distances
@@ -95,16 +95,18 @@ def train_without(half: TrainedModel, hidden: Mask, outdir: Path, progress: Prog
     with world.together():
         if world.is_first:
             remaining = without(half.atomic_model, hidden)
-            if not is_begun:
-                write_model(path, remaining)
-            elif not _same_residues(read_model(RunDirectory(folder).model_path), remaining):
+            if is_begun and not _same_residues(read_model(RunDirectory(folder).model_path), remaining):
                 raise RunError(f"{folder} was trained without other residues: remove it, or choose another --outdir")
-    training = half.config.training.model_copy(update={"seed": (half.config.training.seed + 7) % 2**63})
+            if not is_begun:
+                if path.exists() and not _same_residues(read_model(path), remaining):
+                    raise InputError(f"{path} is no model without these residues and would be lost: move it away")
+                write_model(path, remaining)
+    training = half.config.training.model_copy(
+        update={"seed": (half.config.training.seed + 7) % 2**63, "device": half.device.type}
+    )
     config = half.config.model_copy(update={"model": path.absolute(), "training": training})
     log.info("%s: a model without %d residues", folder, int(hidden.sum()))
-    if train(config, folder, existing="resume" if is_begun else "refuse", progress=progress) == "stopped":
-        raise KeyboardInterrupt("stopped; what was learned so far is saved. The same command goes on with it")
-    return TrainedModel.load(folder, device=half.device.type, progress=progress)
+    return train_or_go_on(config, folder, progress)
 
 
 def _same_residues(first: AtomicModel, second: AtomicModel) -> bool:

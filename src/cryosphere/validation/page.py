@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from html import escape
 
-from cryosphere.presentation.page import Head, counted, facts, figure, page
+from cryosphere.presentation.page import Head, Picture, counted, facts, figure, page
 from cryosphere.validation.omitted import in_words
-from cryosphere.validation.pictures import pictures
 from cryosphere.validation.results import Validation
 from cryosphere.validation.verdict import Motion, words
 
+KIND = "validation"  # of page, as it stands above its title
 
-def render(found: Validation) -> str:
-    """The page as one HTML text."""
+
+def render(found: Validation, drawn: Sequence[Picture]) -> str:
+    """The page with its pictures as one HTML text."""
     sets = found.sets
     now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
-    head = Head("validation", sets.run, (f"{sets.images:,} images", sets.how, now))
+    head = Head(KIND, sets.run, (f"{sets.images:,} images", sets.how, now))
     parts = [
         _facts(found),
         f"<section><h2>Verdict</h2><p><b>{escape(found.conclusion)}</b></p>{_reasons(found)}</section>",
         f"<section><h2>Motions</h2><div class='wide'>{_table(found)}</div>{_note()}</section>",
-        "<section><h2>Pictures</h2>" + "".join(map(figure, pictures(found))) + "</section>",
+        "<section><h2>Pictures</h2>" + "".join(map(figure, drawn)) + "</section>",
         _omitted(found),
         f"<section><h2>How it was done</h2>{_method(found)}</section>",
     ]
@@ -53,9 +55,10 @@ def _reasons(found: Validation) -> str:
 def _table(found: Validation) -> str:
     names = (
         "motion", "verdict", "correlation", "by chance (99 of 100)", "amplitude, Å (half 1, half 2)",
-        "largest, Å", "same direction (cosine)", "over standing still", "over other images' places", "goes with",
+        "largest, Å", "same direction (cosine)", "over standing still", "over other images' places",
+        "over coming and going", "goes with",
     )  # fmt: skip
-    heads = "".join(f"<th{'' if k in (0, 1, 9) else ' class=n'}>{name}</th>" for k, name in enumerate(names))
+    heads = "".join(f"<th{'' if k in (0, 1, 10) else ' class=n'}>{name}</th>" for k, name in enumerate(names))
     return f"<table><tr>{heads}</tr>{''.join(map(_row, found.motions))}</table>"
 
 
@@ -68,6 +71,7 @@ def _row(one: Motion) -> str:
         f"{one.direction_cosine:.2f}",
         f"{one.gain_over_held.nats:+.3f} ± {one.gain_over_held.error:.3f}",
         f"{one.gain_over_exchanged.nats:+.3f} ± {one.gain_over_exchanged.error:.3f}",
+        f"{one.gain_over_composition.nats:+.3f} ± {one.gain_over_composition.error:.3f}",
     )
     cells = "".join(f"<td class='n'>{x}</td>" for x in figures)
     along = f"{one.component} (r = {one.component_correlation:.2f})" if one.component else "-"
@@ -99,6 +103,9 @@ def _method(found: Validation) -> str:
         "errors of poses are no motion, and structures are superposed before they are compared.",
         "What depends on the side of view is taken off, and images are exchanged only with others seen from the same "
         "side: a base structure of the wrong shape is bent differently in different views, which is no motion either.",
+        "A motion also competes with the same residues standing still but brighter or fainter in each image, as far as "
+        "one set of frequencies says: what comes and goes looks like motion to a model that can only move. Motions are "
+        "judged by other images than those that told of them.",
         f"All motions together: {words(gains.over_base)} over the base structure, {words(gains.over_mean)} over one "
         f"structure for all, {words(gains.over_exchanged)} over structures of other images.",
         f"Distances between segments correlate by {found.distance_correlation:.3f} between the models when both are "

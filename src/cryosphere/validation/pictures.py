@@ -10,6 +10,7 @@ from cryosphere.presentation.page import Picture
 from cryosphere.presentation.style import MUTED, TRAIN, VALIDATION, new_figure, png, styled
 from cryosphere.validation.results import Validation
 
+NAMES = ("correlations.png", "places.png", "gains.png", "chain.png")
 _COLOURS = {"reproduced": "#009E73", "weak": "#E69F00", "not supported": MUTED}
 _MOST_BREAKS = 40  # chains whose ends are marked
 _MOST_POINTS = 3000
@@ -42,7 +43,7 @@ def _correlations(found: Validation) -> Picture:
         axes.legend(fontsize=8, loc="upper right")
         content = png(figure)
     return Picture(
-        "correlations.png",
+        NAMES[0],
         "Do independent models agree?",
         "Each bar is a motion that both models have: the correlation, over images that neither saw, of where they put "
         "an image along it, one from one half of the frequencies and the other from the other half, so that they share "
@@ -71,7 +72,7 @@ def _places(found: Validation) -> Picture:
         panels[0].set_ylabel("half 2's model (Å)")
         content = png(figure)
     return Picture(
-        "places.png",
+        NAMES[1],
         "The same images with either model",
         "Each point is an image that neither model saw: its place along the motion (RMS displacement of the residues, "
         "less what the side of view explains), read with half 1's model off one half of the frequencies and with half "
@@ -91,6 +92,7 @@ def _gains(found: Validation) -> Picture:
             colour = _COLOURS[one.verdict]
             bars += [(f"motion {k + 1}\nheld still", one.gain_over_held, colour)]
             bars += [(f"motion {k + 1}\nexchanged", one.gain_over_exchanged, colour)]
+            bars += [(f"motion {k + 1}\nfading", one.gain_over_composition, colour)]
     with styled():
         figure = new_figure(max(5.0, 0.95 * len(bars) + 1.2), 3.3)
         axes: Any = figure.subplots()
@@ -105,7 +107,7 @@ def _gains(found: Validation) -> Picture:
         axes.set_xticks(range(len(bars)), [name for name, _, _ in bars], fontsize=7)
         content = png(figure)
     return Picture(
-        "gains.png",
+        NAMES[2],
         "Do the structures foretell what they were not fitted to?",
         "How much better an image's own structure explains frequencies that it was not read off than the alternative "
         "named below the bar does, on images that neither model saw; bars of two standard errors. Below zero, the "
@@ -137,7 +139,7 @@ def _along_chain(found: Validation) -> Picture:
                 axes.axvline(end, color="#bbbbbb", linewidth=0.6)
         content = png(figure)
     return Picture(
-        "chain.png",
+        NAMES[3],
         "Along the chain",
         "Above: whether the two models displace a residue alike in the same images. Shown all frequencies they also "
         "share the images' noise, which alone can make them agree (grey); from different frequencies they share the "

@@ -50,10 +50,10 @@ class Observer:
             sample = list(self.loader.batches(rows[spread], IMAGES_AT_ONCE))
             self.scale: Scale = measure_scale(self.model, self.mean, sample)
 
-    def views(self) -> Iterator[tuple[slice, View]]:
-        """The images, some at a time, with their places among all."""
+    def views(self, some: Rows | None = None) -> Iterator[tuple[slice, View]]:
+        """The images, or `some` of them, a few at a time, with their places among all that are asked for."""
         done = 0
-        for batch in self.loader.batches(self.rows, IMAGES_AT_ONCE):
+        for batch in self.loader.batches(self.rows if some is None else self.rows[some], IMAGES_AT_ONCE):
             yield slice(done, done + len(batch)), self._view(batch)
             done += len(batch)
 

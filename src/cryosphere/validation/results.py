@@ -18,6 +18,8 @@ from cryosphere.validation.verdict import Motion
 
 Float = NDArray[np.float64]
 
+FIRST_COLUMNS = ("chain", "residue", "insertion", "name", "correlation_same_data")  # of validation.csv
+
 
 @dataclass(frozen=True)
 class Sets:
@@ -97,12 +99,10 @@ class Validation:
 
     def table(self) -> pd.DataFrame:
         """For validation.csv: a row for each residue."""
-        columns: dict[str, Any] = {
-            "chain": np.asarray(self.beads.chain).astype(str),
-            "residue": np.asarray(self.beads.number),
-            "insertion": np.char.strip(np.asarray(self.beads.insertion).astype(str)),
-            "name": np.asarray(self.beads.name).astype(str),
-            "correlation_same_data": self.residues.same_data.round(4),
+        beads = self.beads
+        chain, insertion, name = (np.asarray(one).astype(str) for one in (beads.chain, beads.insertion, beads.name))
+        first = (chain, np.asarray(beads.number), np.char.strip(insertion), name, self.residues.same_data.round(4))
+        columns: dict[str, Any] = dict(zip(FIRST_COLUMNS, first, strict=True)) | {
             "correlation_split_data": self.residues.split_data.round(4),
             "spread_half1": self.residues.spread[0].round(3),
             "spread_half2": self.residues.spread[1].round(3),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cryosphere.analysis.run import Run
+from cryosphere.analysis.pca import principal_components
 from cryosphere.analysis.segments import Segmentation
 from cryosphere.errors import InputError
-from cryosphere.files import can_hold_files, replacing
+from cryosphere.particles.stacks import ImageStacks
 from cryosphere.particles.table import ParticleTable
 from cryosphere.progress import SILENT, Progress
-from cryosphere.training.run_directory import RunDirectory, no_empty_folders
+from cryosphere.training.run_directory import no_empty_folders
 from cryosphere.training.trained import TrainedModel
 from cryosphere.validation.agreement import distance_correlation, residue_agreement, segment_overlap
 from cryosphere.validation.gains import gains
@@ -26,15 +25,14 @@ from cryosphere.validation.halves import Halves, choose_halves, train_halves
 from cryosphere.validation.library import in_one_frame, library
 from cryosphere.validation.motions import Common, Side, common_motions, displacement, without_view
 from cryosphere.validation.omitted import Omitted, look_for, segment_to_hide, train_without
-from cryosphere.validation.page import render
 from cryosphere.validation.reading import Observer
 from cryosphere.validation.results import Places, Sets, Validation
 from cryosphere.validation.verdict import MOST_MOTIONS, Motion, judge
+from cryosphere.validation.writing import PAGE, require_place, write
 
 log = logging.getLogger(__name__)
 Float = NDArray[np.float64]
 
-VERDICT, TABLE, PAGE = "verdict.json", "validation.csv", "validation.html"
 SAME_MOTION = 0.2  # correlation from which a motion is said to go with a component of the run
 
 
@@ -61,29 +59,27 @@ def validate(
     """Train two models on independent halves of a run's images, compare them, and write verdict and page.
 
     Writes OUT/half1 and OUT/half2, which are runs like any other and are gone on with if the command was ended, then
-    verdict.json, validation.csv and validation.html, whose path is returned. The processes of a job share the
-    training; the first one does the rest.
+    verdict.json, validation.csv, pictures and validation.html, whose path is returned. The processes of a job share
+    the training; the first one does the rest.
 
     Raises:
         RunError: if the run is missing or damaged, or a half in OUT is of another run or model.
-        InputError: for too few images, half-sets of very different size, or images that cannot be found.
+        InputError: for too few images, half-sets of very different size, images that cannot be found, or files in OUT
+            that are not of a validation of this run and would be replaced.
     """
     settings = settings or ValidationSettings()
     folder = Path(outdir).absolute()
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file, and a folder is needed: choose another --outdir")
-    if RunDirectory(folder).is_occupied():
-        raise InputError(f"{folder} is a run; its files and those of a validation do not mix: choose another --outdir")
-    if not can_hold_files(folder):
-        raise InputError(f"{folder}: no files can be written there: choose another --outdir")
     if settings.epochs is not None and settings.epochs < 1:
         raise InputError(f"--epochs is {settings.epochs}: each half is trained for one epoch at least")
     model = TrainedModel.load(run, device=device, progress=progress)
     world = model.world
+    with world.together():
+        require_place(folder, model)
     with no_empty_folders(folder):
         with world.together():
             halves = choose_halves(model.table, settings.seed)
             log.info("%s; %d images are put aside for the comparison", halves.how, len(halves.test))
+            ImageStacks(model.table)  # which the halves' images are made from, whether or not the run's are kept
         _ = model.loader  # images that have gone are told of before two trainings are spent on them
         trained = train_halves(model, halves, folder, settings.epochs, progress)
         found = None
@@ -173,17 +169,6 @@ def compare(
     )
 
 
-def write(found: Validation, folder: Path) -> None:
-    """Write verdict, table and page; they appear together when all are complete."""
-    folder.mkdir(parents=True, exist_ok=True)
-    page = render(found)
-    with ExitStack() as stack:
-        names = [stack.enter_context(replacing(folder / name)) for name in (PAGE, TABLE, VERDICT)]
-        names[0].write_text(page, encoding="utf-8")
-        found.table().to_csv(names[1], index=False)
-        names[2].write_text(json.dumps(found.as_dict(), indent=2) + "\n", encoding="utf-8")
-
-
 def _moves(sides: tuple[Side, Side], common: Common, count: int) -> Float:
     """How the residues move along the first common motions with either model, (2, count, R, 3) Å."""
     residues = sides[0].library.structures.shape[1]
@@ -214,10 +199,13 @@ def _places(
 def _beside_components(
     motions: tuple[Motion, ...], sides: tuple[Side, Side], common: Common, run: TrainedModel, test: NDArray[np.int64]
 ) -> tuple[Motion, ...]:
-    """The same, each with the principal component of the run's latents that it goes with, if it does."""
-    whole = Run(run.run.root, model=run)
-    components = whole.components
-    along = components.project(whole.latents[test])[:, : components.followed]
+    """The same, each with the principal component of the run's latents that it goes with, if it does.
+
+    The components are those of the images that are compared: of a large run, all would take long to encode.
+    """
+    latents = run.encode(test).mean
+    components = principal_components(latents)
+    along = components.project(latents)[:, : components.followed]
     readings = [side.reading.of_both @ side.modes.places @ common.axes[n] for n, side in enumerate(sides)]
     places = 0.5 * (readings[0] + readings[1])
 

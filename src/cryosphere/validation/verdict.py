@@ -18,10 +18,11 @@ Verdict = Literal["reproduced", "weak", "not supported"]
 
 MOST_MOTIONS = 4  # that are judged
 CLEAR, DOUBTFUL = 5.0, 2.5  # standard errors of a gain; for the correlation, deviations of the null
+SURE = 2.0  # standard errors of a gain over what would be no motion at all
 RARE = 0.01  # how often chance may correlate as much, for a motion that is at least weak
 ALIKE, RELATED = 0.7, 0.4  # cosine between the two models' displacements of all residues
 MOVES = 0.5  # of the largest displacement: residues that move so far name the motion
-_UNITS = {CLEAR: "5 needed", 2.0: "2 standard errors needed", ALIKE: "0.7 needed"}
+_UNITS = {CLEAR: "5 needed", SURE: "2 standard errors needed", ALIKE: "0.7 needed"}
 _NAMED = 3  # stretches of residues in a motion's name
 
 
@@ -42,6 +43,7 @@ class Motion:
     largest_amplitude: tuple[float, float]  # Å, RMS over images, of the residue that moves most
     gain_over_held: Gain  # nats per image, against the motion standing still
     gain_over_exchanged: Gain  # nats per image, against another image's place, seen from the same side
+    gain_over_composition: Gain  # nats per image, against the motion standing still while its residues come and go
     component: str | None = None  # principal component of the run that it goes with best
     component_correlation: float = 0.0
 
@@ -75,7 +77,7 @@ def _motion(
     moves: tuple[Float, Float],
     said: tuple[Verdict, tuple[str, ...], tuple[str, ...]],
 ) -> Motion:
-    k, gains = which if which is not None else (0, MotionGains(NONE, NONE))
+    k, gains = which if which is not None else (0, MotionGains(NONE, NONE, NONE))
     known = which is not None
     squares = [(one**2).sum(axis=-1) for one in moves]
     return Motion(
@@ -92,6 +94,7 @@ def _motion(
         largest_amplitude=(float(np.sqrt(squares[0].max())), float(np.sqrt(squares[1].max()))),
         gain_over_held=gains.over_held,
         gain_over_exchanged=gains.over_exchanged,
+        gain_over_composition=gains.over_composition,
     )
 
 
@@ -99,7 +102,7 @@ def _verdict(common: Common, k: int, gains: MotionGains, of_all: tuple[float, Ga
     """Reproduced where every test is passed clearly; weak where images at least know the motion from chance."""
     cosine, over_base = of_all
     above, p_value = float(common.distances[k]), float(common.p_values[k])
-    exchanged, held = gains.over_exchanged, gains.over_held
+    exchanged, held, composition = gains.over_exchanged, gains.over_held, gains.over_composition
     tests = (
         (above, CLEAR, f"agreement of the models about where images lie along it: {above:.1f} deviations above chance"),
         (
@@ -107,8 +110,9 @@ def _verdict(common: Common, k: int, gains: MotionGains, of_all: tuple[float, Ga
             CLEAR,
             f"gain of an image's own place over another image's: {words(exchanged)}, {exchanged.errors:.1f} errors",
         ),
-        (held.errors, 2.0, f"gain over standing still: {words(held)}"),
-        (over_base.errors, 2.0, f"gain of all motions together over the base structure: {words(over_base)}"),
+        (held.errors, SURE, f"gain over standing still: {words(held)}"),
+        (composition.errors, SURE, f"gain over residues that stand still but come and go: {words(composition)}"),
+        (over_base.errors, SURE, f"gain of all motions together over the base structure: {words(over_base)}"),
         (cosine, ALIKE, f"likeness of the residues' displacements in both models: cosine {cosine:.2f}"),
     )
     reasons = tuple(
@@ -116,6 +120,8 @@ def _verdict(common: Common, k: int, gains: MotionGains, of_all: tuple[float, Ga
     )
     if all(value >= limit for value, limit, _ in tests):
         return "reproduced", reasons
+    if composition.errors <= -SURE:
+        return "not supported", ("a part that comes and goes explains the images better", *reasons)
     if p_value <= RARE and exchanged.errors >= DOUBTFUL and held.errors > 0 and cosine >= RELATED:
         return "weak", reasons
     return "not supported", reasons
