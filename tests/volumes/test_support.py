@@ -14,7 +14,7 @@ from cryosphere.imaging.grid import ImageGrid
 from cryosphere.volumes import support
 from cryosphere.volumes.expected import Residues, SeenMap, Shells, spectrum_of
 from cryosphere.volumes.findings import Findings, compare_with_density
-from cryosphere.volumes.support import Equations, Support, window_means
+from cryosphere.volumes.support import MOST_PAIRS, Equations, Support, reach_of, window_means
 from cryosphere.volumes.verdicts import verdicts_of_residues
 
 GRID = ImageGrid(36, 3.0)
@@ -58,7 +58,7 @@ def test_the_true_amplitudes_solve_the_equations_of_a_map_that_holds_nothing_els
     for told, tolerance in ((truth, 1e-4), (np.ones(2 * CHAIN), 0.3)):
         seen.compare(told)
         seen.gain = gain
-        equations = Equations.of(seen, 8.0)
+        equations = Equations.of(seen, reach_of(beads.positions, 8.0))
         left = equations.information @ truth
         assert np.abs(equations.right - left).max() < tolerance * np.abs(left).mean()
 
@@ -133,6 +133,45 @@ def test_errors_found_piece_by_piece_are_hardly_smaller_than_those_of_all_at_onc
         monkeypatch.setattr(support, "_CHUNK", 25)
         pieces = equations.errors(chain, beads.positions)
         assert (pieces > 0.75 * whole).all(), told
+
+
+def test_residues_are_weighed_against_others_within_reach_and_themselves(monkeypatch):
+    """Piece by piece or at once, as a function of the distance alone."""
+    places, electrons = folded().positions, np.random.default_rng(0).uniform(1, 2, 2 * CHAIN)
+    radii = np.linspace(0.0, 20.0, 2048)
+    kernel = np.exp(-((radii / 6) ** 2))
+    monkeypatch.setattr(support, "_ROWS_AT_ONCE", 50)
+    found = support._information(places, electrons, radii, kernel).toarray()
+    distances = np.linalg.norm(places[:, None] - places, axis=-1)
+    expected = np.where(distances <= 20.0, electrons[:, None] * electrons * np.exp(-((distances / 6) ** 2)), 0.0)
+    assert np.allclose(found, expected, atol=1e-5)
+    assert np.array_equal(found, found.T)
+
+
+def test_the_reach_is_as_wide_as_the_map_is_blurred_unless_too_many_pairs_are_within_it(caplog):
+    places = np.stack(np.meshgrid(*[5.0 * np.arange(10)] * 3), axis=-1).reshape(-1, 3)
+    assert reach_of(places, 6.0) == 28.0
+    assert reach_of(places, 20.0) == 50.0
+    assert not caplog.records
+    with caplog.at_level("INFO"):
+        shorter = reach_of(places, 20.0, most=20_000)
+    distances = np.linalg.norm(places[:, None] - places, axis=-1)
+    pairs = [int(((distances <= reach).sum() - 1000) / 2) for reach in (shorter, shorter + 2.6)]
+    assert pairs[0] <= 20_000 < pairs[1]
+    assert "more than 20,000 pairs of 1,000 residues" in caplog.text
+    assert MOST_PAIRS >= 1_000_000
+
+
+def test_a_shorter_reach_hardly_changes_the_support_in_a_blurred_map(monkeypatch):
+    beads, grid = folded(), ImageGrid(30, 5.0)
+    electrons = beads.amplitudes * without(LAST)
+    state = density_map(beads.positions, electrons, grid, NOISE, damping=1500.0)
+    assert state.resolution.angstrom > 15.0
+    wide = compare_with_density(conformations(beads), [state], 500.0)
+    monkeypatch.setattr(support, "reach_of", lambda places, resolution: 20.0)
+    short = compare_with_density(conformations(beads), [state], 500.0)
+    assert np.abs(wide.along.amplitude - short.along.amplitude).max() < 2 * wide.along.error.mean()
+    assert (wide.verdicts != short.verdicts).mean() < 0.05
 
 
 def test_a_verdict_needs_most_of_a_stretch():

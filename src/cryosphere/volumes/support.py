@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +15,15 @@ from scipy.spatial import cKDTree
 from cryosphere.errors import InputError
 from cryosphere.volumes.expected import Residues, SeenMap
 
+log = logging.getLogger(__name__)
+
 Float = NDArray[np.float64]
 
 _REACH = 28.0  # Å: residues further from each other than this are not weighed against each other
 _REACH_RESOLUTIONS = 2.5  # or so many times the resolution of the map
+MOST_PAIRS = 20_000_000  # of residues within reach of each other, which take 2 GB; with more, the reach is shortened
+_SHORTENINGS = np.linspace(1.0, 0.05, 39)  # shares of the reach that are tried
+_ROWS_AT_ONCE = 1000  # residues whose neighbours are listed together
 _STEP = 0.05  # by which amplitudes usually differ from residue to residue; jumps are rare but free
 _ROUNDS = 5  # of gain and amplitudes in turn
 _JOINT_ROUNDS = 2  # of all states together
@@ -52,7 +58,7 @@ class Equations:
     right: Float
 
     @classmethod
-    def of(cls, seen: SeenMap, resolution: float, states: float = 1.0) -> Equations:
+    def of(cls, seen: SeenMap, reach: float, states: float = 1.0) -> Equations:
         """Of a map ≈ Σ a_i g ρ_i, each shell weighted by one over its variance.
 
         Both residues' densities are round, so that ⟨ρ_i, ρ_j⟩ under the weights is a function K of their distance
@@ -63,29 +69,27 @@ class Equations:
         left side knows its own information, and the right side all of them.
         """
         shells, residues = seen.shells, seen.residues
-        reach = max(_REACH, _REACH_RESOLUTIONS * resolution if np.isfinite(resolution) else 0.0)
         power, blur = _local_power(seen, reach, states)
-        pairs = cKDTree(residues.places).query_pairs(reach, output_type="ndarray")
-        distances = np.linalg.norm(residues.places[pairs[:, 0]] - residues.places[pairs[:, 1]], axis=1)
         radii = np.linspace(0.0, reach, 2048)
         kernel = _radial(power * shells.coefficients, shells.frequencies, radii) / shells.grid.box**3
-        electrons, count = residues.electrons * _sharpness(residues, radii, kernel), len(residues.places)
-        values = electrons[pairs[:, 0]] * electrons[pairs[:, 1]] * np.interp(distances, radii, kernel)
-        upper = sparse.csr_matrix((values, (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-        information = upper + upper.T + sparse.diags(electrons**2 * kernel[0])
+        electrons = residues.electrons * _sharpness(residues, radii, kernel)
+        information = _information(residues.places, electrons, radii, kernel)
         told = power > 0
         factor = np.where(told, power / np.where(told, seen.gain * blur, 1.0), 0.0)
         unexplained = shells.filtered(seen.spectrum, factor) - shells.filtered(seen.model, factor * seen.gain)
         right = residues.electrons * residues.mean_of(unexplained, shells.grid)
-        return cls(sparse.csr_matrix(information), right + information @ seen.amplitudes)
+        return cls(information, right + information @ seen.amplitudes)
 
     @classmethod
-    def mean(cls, several: Sequence[Equations]) -> Equations:
-        """What several maps say together, as of one."""
-        information, right = several[0].information, several[0].right
-        for one in several[1:]:
+    def mean(cls, several: Iterable[Equations]) -> Equations:
+        """What several maps say together, as of one; each is added and forgotten before the next is asked for."""
+        rest = iter(several)
+        first, count = next(rest), 1
+        information, right = first.information, first.right
+        for one in rest:
             information, right = information + one.information, right + one.right
-        return cls(sparse.csr_matrix(information / len(several)), right / len(several))
+            count += 1
+        return cls(sparse.csr_matrix(information / count), right / count)
 
     def solve(self, bonded: NDArray[np.int64], start: Float) -> tuple[Float, sparse.csr_matrix]:
         """The most probable amplitudes (R,), and the precision there of what is known before the map is seen.
@@ -139,25 +143,54 @@ def find_support(
     """
     amplitudes = np.ones(len(maps[0].residues.places))
     each: list[Support] = []
-    for seen, resolution in zip(maps, resolutions, strict=True):
+    reaches = [reach_of(seen.residues.places, one) for seen, one in zip(maps, resolutions, strict=True)]
+    for seen, reach in zip(maps, reaches, strict=True):
         own = amplitudes
         for _ in range(_ROUNDS):
             seen.compare(own)
-            told = Equations.of(seen, resolution)
+            told = Equations.of(seen, reach)
             own, chain = told.solve(bonded, own)
             own, scale = _scaled(own)
         each.append(_with_scatter(own, told.errors(chain, seen.residues.places) / scale))
         done()
     joint = np.mean([one.amplitude for one in each], axis=0)
     for _ in range(_JOINT_ROUNDS):
-        equations = []
-        for seen, resolution in zip(maps, resolutions, strict=True):
+        for seen in maps:
             seen.compare(joint)
-            equations.append(Equations.of(seen, resolution, independent))
-        together = Equations.mean(equations)
+        pairs = zip(maps, reaches, strict=True)
+        together = Equations.mean(Equations.of(seen, reach, independent) for seen, reach in pairs)
         joint, chain = together.solve(bonded, joint)
         joint, scale = _scaled(joint)
     return _with_scatter(joint, together.errors(chain, maps[0].residues.places) / scale), each
+
+
+def reach_of(places: Float, resolution: float, most: int = MOST_PAIRS) -> float:
+    """Å within which residues at `places` (R, 3) are weighed against each other in a map of this resolution, in Å.
+
+    Where more than `most` pairs would be, it is so much shorter: what is then left out of the equations is told by
+    the map's side (see `Equations.of`), so that amplitudes hardly change, and memory is bounded.
+    """
+    wanted = max(_REACH, _REACH_RESOLUTIONS * resolution if np.isfinite(resolution) else 0.0)
+    count = len(places)
+    if count * (count - 1) // 2 <= most:
+        return wanted
+    tree, found = cKDTree(places), wanted * float(_SHORTENINGS[-1])
+    for reach in wanted * _SHORTENINGS[::-1]:  # from the shortest, for which pairs are counted fastest
+        if (int(tree.count_neighbors(tree, reach)) - count) // 2 > most:
+            break
+        found = float(reach)
+    else:
+        return wanted
+    log.info(
+        "support: at %.1f Å residues would be weighed against all others within %.0f Å; more than %s pairs of %s "
+        "residues are that near, and %.0f Å is taken",
+        resolution,
+        wanted,
+        f"{most:,}",
+        f"{count:,}",
+        found,
+    )
+    return found
 
 
 def window_means(values: Float, bonded: NDArray[np.int64]) -> Float:
@@ -172,6 +205,17 @@ def window_means(values: Float, bonded: NDArray[np.int64]) -> Float:
     high = np.minimum(rows + HALF_WINDOW + 1, starts[piece + 1])
     sums = np.concatenate([[0.0], np.cumsum(values)])
     return np.asarray((sums[high] - sums[low]) / (high - low))
+
+
+def _information(places: Float, electrons: Float, radii: Float, kernel: Float) -> sparse.csr_matrix:
+    """Between all residues within the last radius of each other, themselves included: a function of their distance."""
+    tree, parts = cKDTree(places), []
+    for start in range(0, len(places), _ROWS_AT_ONCE):
+        some = cKDTree(places[start : start + _ROWS_AT_ONCE])
+        near = some.sparse_distance_matrix(tree, radii[-1], output_type="ndarray")
+        values = electrons[start + near["i"]] * electrons[near["j"]] * np.interp(near["v"], radii, kernel)
+        parts.append(sparse.csr_matrix((values, (near["i"], near["j"])), shape=(some.n, len(places))))
+    return sparse.csr_matrix(sparse.vstack(parts, format="csr"))
 
 
 def _sharpness(residues: Residues, radii: Float, kernel: Float) -> Float:
