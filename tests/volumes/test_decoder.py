@@ -31,6 +31,7 @@ from cryosphere.volumes.decoder_maps import _transformed, departures, signal_amp
 from cryosphere.volumes.decoder_network import FourierNetwork, NetworkSize
 from cryosphere.volumes.decoder_sums import Band, condensed, inside
 from cryosphere.volumes.decoder_training import Evidence, Training, between_shells, train
+from cryosphere.volumes.decoder_validation import Held, keep_what_is_foretold
 
 GRID, SIGMA = ImageGrid(32, 4.0), 4.0
 IMAGES = 1200
@@ -306,6 +307,75 @@ def test_training_finds_coefficients_that_are_a_product_of_latent_and_frequency(
     assert told == [1] * 200
     with torch.no_grad():
         assert float((network(frequencies, z) - true).square().mean() / true.square().mean()) < 0.02
+
+
+@pytest.fixture(scope="module")
+def heard():
+    """A wave that both halves show in 8 states, and noise of each half's own, three times as strong."""
+    generator = torch.Generator().manual_seed(0)
+    frequencies = 0.05 * torch.randn(1200, 3, generator=generator)
+    z = torch.linspace(-1, 1, 8)[:, None]
+    wave = torch.cos(2 * torch.pi * frequencies @ torch.tensor([12.0, -9.0, 5.0]))
+    true = torch.stack([wave[:, None] * z.T, torch.zeros(1200, 8)], dim=1)
+    noisy = [true + 3 * true.std() * torch.randn(true.shape, generator=generator) for _ in range(2)]
+    ones = torch.ones(1200, 8)
+    return true, [Held(Evidence(frequencies, some, ones), z, torch.full((8,), 10.0)) for some in noisy]
+
+
+def learned(heard, epochs=300):
+    """A network that has learned of the first half alone."""
+    network = FourierNetwork(torch.tensor([[0.0], [0.6]]), 30.0, SMALL, 0)
+    own = heard[1][0]
+    train(network, own.evidence, own.z, Training(epochs, 1e-2, 0), lambda _: None)
+    return network
+
+
+def error_of(network, heard):
+    """What is wrong with what a network says, against what is true, as a share of it."""
+    true, (own, _) = heard
+    with torch.no_grad():
+        return float((network(own.evidence.frequencies, own.z) - true).square().sum() / true.square().sum())
+
+
+def test_what_the_other_half_does_not_show_is_taken_from_what_was_learned(heard):
+    """Trained long on strong noise, a network is far from the truth: one component of four is of the density."""
+    network = learned(heard)
+    before = error_of(network, heard)
+    shares = keep_what_is_foretold(network, heard[1][1])
+    assert error_of(network, heard) < 0.7 * before
+    assert ((shares >= 0) & (shares <= 1)).all()
+    assert shares.sum() < 2.5
+
+
+def test_what_both_halves_show_is_kept(heard):
+    """Nearly without noise: each half's images are the truth, and the network has learned it."""
+    true, (own, _) = heard
+    same = replace(own, evidence=replace(own.evidence, products=true))
+    network = learned((true, [same, same]))
+    before = error_of(network, heard)
+    keep_what_is_foretold(network, same)
+    assert before < 0.05
+    assert error_of(network, heard) < before + 0.01
+
+
+def test_where_the_other_half_shows_the_opposite_the_consensus_is_left(heard):
+    true, (own, _) = heard
+    network = learned((true, [replace(own, evidence=replace(own.evidence, products=true))]))
+    shares = keep_what_is_foretold(network, replace(own, evidence=replace(own.evidence, products=-true)))
+    assert shares.max() < 0.1
+    assert error_of(network, heard) == pytest.approx(1.0, abs=0.05)
+
+
+def test_the_other_half_is_asked_unless_everything_is_to_be_kept(seen, monkeypatch):
+    def asked(*_):
+        raise AssertionError("the other half was asked")
+
+    monkeypatch.setattr(decoder, "keep_what_is_foretold", asked)
+    z = np.zeros((1, 2), dtype=np.float32)
+    settings = DecoderSettings(epochs=1, size=SMALL, device="cpu", kept="all")
+    assert len(decoded(seen, z, settings)) == 1
+    with pytest.raises(AssertionError, match="was asked"):
+        decoded(seen, z, replace(settings, kept="foretold"))
 
 
 def test_a_latent_direction_that_the_run_left_unused_does_not_sort_images(seen):

@@ -30,6 +30,7 @@ from cryosphere.volumes.decoder_maps import Halves, departures, signal_amplitude
 from cryosphere.volumes.decoder_network import FourierNetwork, NetworkSize
 from cryosphere.volumes.decoder_sums import Band, Group, add_up
 from cryosphere.volumes.decoder_training import Evidence, Training, train
+from cryosphere.volumes.decoder_validation import Held, keep_what_is_foretold
 from cryosphere.volumes.kernel import check_halves
 from cryosphere.volumes.state import StateVolume
 
@@ -41,13 +42,16 @@ _IMAGES_IN_A_GROUP = 8  # on average, at least
 _LEAST_BAND = 4  # cycles per field of view
 _MEMORY = 4e9  # bytes that the groups' sums may take, and at most this share of what is free:
 _SHARE_OF_MEMORY = 0.25
+_HELD_AT_ONCE = 1.5  # halves' sums: while those of one half are added up, the other's half of the frequencies is there
 
 
 @dataclass(frozen=True)
 class DecoderSettings:
     """How the decoder is trained, and on which grid.
 
-    epochs: how often training meets all frequencies, each time with all images. learning_rate: of Adam, at its highest.
+    epochs: how often training meets all frequencies, each time with all images. kept: of what the network of one half
+    has learned, what the other half's images show, too ("foretold"), or everything ("all"). learning_rate: of Adam, at
+    its highest.
     box: voxels of the maps' side, at most the images'; None: as the images. diameter: Å, of the particle; None: what
     the run took for it. datadir: where to look for stacks first. seed: of the halves where the particle file has none,
     of the networks, and of random phases.
@@ -61,6 +65,7 @@ class DecoderSettings:
     datadir: Path | None = None
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    kept: Literal["foretold", "all"] = "foretold"
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -95,9 +100,12 @@ def decode_states(
     them all; see `decoder_sums` for the misfit, and `decoder_network` for the network. The processes of a job share the
     images.
 
-    The half-maps are as independent as the run's latents, which one model found from both halves. What a network has
-    not learned of a state stays as in the consensus, in both halves alike: where motion has blurred the consensus,
-    they agree on the blur. So their correlation tells how noisy the map is, not how much of it is of this state alone.
+    Of each principal component of what a network has learned, as much is kept as foretells the other half's images (see
+    `decoder_validation`): one number for each of at most 16 components, all that one half-map has of the other half's
+    images. Beyond that the half-maps are as independent as the run's latents, which one model found from both halves.
+    What a network has not learned of a state stays as in the consensus, in both halves alike: where motion has blurred
+    the consensus, they agree on the blur. So their correlation tells how noisy the map is, not how much of it is of
+    this state alone.
 
     Raises:
         InputError: for latents of another dimension, missing stacks or poses, halves of very different size, an
@@ -143,14 +151,15 @@ def decoded(
     with world.together():
         scale = find_scale(images.stacks, rows, (how.diameter or images.diameter) / 2)
         maker = SliceMaker(images.stacks, CtfParameters.from_table(table), consensus.grid, scale, padded=1)
-        group, band = plan(images.latents, consensus, budget)
+        group, band = plan(images.latents, consensus, budget / _HELD_AT_ONCE)
     for note in (why, scale.note()):
         log.info("%s", note)
     training = HalfTraining(maker, images, group, band, signal_amplitudes(consensus, band), settings)
     z = torch.from_numpy(targets).to(device)
     found = []
+    told = [training.evidence(rows[halves == half], (device, progress, world)) for half in (0, 1)]
     for half, start in enumerate((consensus.half1, consensus.half2)):
-        network = training.network(rows[halves == half], half, (device, progress, world))
+        network = training.network(told[half], told[1 - half], half, (device, progress, world))
         parts = departures(network, z, training.amplitudes, band, consensus.grid.box)
         found.append(torch.from_numpy(start) + images.sign * parts)
     pairs = zip(targets, *found, strict=True)
@@ -216,29 +225,42 @@ class HalfTraining:
     amplitudes: Tensor  # (shells,) of the signal
     settings: DecoderSettings
 
-    def network(self, rows: NDArray[np.int64], half: int, work: tuple[torch.device, Progress, World]) -> FourierNetwork:
-        """The network of the images of these rows, one half of all."""
-        device, progress, world = work
+    def evidence(self, rows: NDArray[np.int64], work: tuple[torch.device, Progress, World]) -> Held:
+        """What the images of these rows, one half of all, say of each group."""
+        device, latents = work[0], self.images.latents
         sums = add_up(self.maker, rows, self.group, self.band, work)
         evidence = Evidence.of(sums, self.amplitudes.to(device), self.band)
-        del sums
-        latents = self.images.latents
         z = torch.from_numpy(group_means(latents[rows], self.group.of_image[rows], self.group.count)).to(device)
-        seed = 2 * self.settings.seed + half
+        sizes = np.bincount(self.group.of_image[rows], minlength=self.group.count).astype(np.float32)
+        return Held(evidence, z, torch.from_numpy(sizes).to(device))
+
+    def network(self, own: Held, other: Held, half: int, work: tuple[torch.device, Progress, World]) -> FourierNetwork:
+        """The network of one half of the images, held to what the other half says of it."""
+        device, progress, world = work
+        latents, settings = self.images.latents, self.settings
+        seed = 2 * settings.seed + half
         middle_and_spread = torch.from_numpy(np.stack([latents.mean(axis=0), latents.std(axis=0)]))
-        network = FourierNetwork(middle_and_spread, self.images.diameter / 2, self.settings.size, seed).to(device)
-        how = Training(self.settings.epochs, self.settings.learning_rate, seed)
+        network = FourierNetwork(middle_and_spread, self.images.diameter / 2, settings.size, seed).to(device)
+        how = Training(settings.epochs, settings.learning_rate, seed)
         start = now(device)
         with progress.track(how.epochs, f"training the decoder of half {half + 1}") as advance:
-            train(network, evidence, z, how, advance)
-        seconds = now(device) - start
+            train(network, own.evidence, own.z, how, advance)
+        seconds, images = now(device) - start, int(own.images.sum())
         log.info(
             "decoder of half %d: %d epochs of %s images in %.1f s, %s images/s",
             half + 1,
             how.epochs,
-            f"{len(rows):,}",
+            f"{images:,}",
             seconds,
-            f"{how.epochs * len(rows) / max(seconds, 1e-9):,.0f}",
+            f"{how.epochs * images / max(seconds, 1e-9):,.0f}",
         )
+        if settings.kept == "foretold":
+            shares = keep_what_is_foretold(network, other)
+            log.info(
+                "decoder of half %d: the other half's images show %.1f of the %d components that it learned",
+                half + 1,
+                float(shares.sum()),
+                len(shares),
+            )
         world.copy_from_first(network.parameters())
         return network.eval()

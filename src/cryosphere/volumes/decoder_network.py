@@ -61,6 +61,12 @@ class FourierNetwork(nn.Module):
         nn.init.zeros_(last.weight)  # it begins as the consensus map
         nn.init.zeros_(last.bias)
 
+    @property
+    def last_of_mixture(self) -> nn.Linear:
+        """The layer that gives the amounts of the components."""
+        layer: nn.Linear = self.mixture[-1]  # type: ignore[assignment]
+        return layer
+
     def components(self, frequencies: Float[Tensor, "p 3"]) -> Float[Tensor, "p 2 components"]:
         """Real and imaginary part of each component's coefficient at frequencies (x, y, z) in 1/Å."""
         phases = frequencies @ (2 * math.pi * self.points).T
