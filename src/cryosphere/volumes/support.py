@@ -59,7 +59,7 @@ class Equations:
 
     @classmethod
     def of(cls, seen: SeenMap, reach: float, states: float = 1.0) -> Equations:
-        """Of a map ≈ Σ a_i g ρ_i, each shell weighted by one over its variance.
+        """Of a map ≈ Σ a_i g ρ_i, each shell weighted by one over its variance; `reach` in Å, as `reach_of` tells.
 
         Both residues' densities are round, so that ⟨ρ_i, ρ_j⟩ under the weights is a function K of their distance
         alone. It is multiplied by a function of compact support that is positive definite too (Wendland 1995), so
