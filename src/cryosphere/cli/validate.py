@@ -22,7 +22,8 @@ def validate(
 
     Trains a model on each half of the images from scratch, which takes about as long as the run itself did, and
     compares them on images that neither saw. Writes OUT/verdict.json (reproduced, weak or not supported, for each
-    motion), OUT/validation.html to look at, and OUT/validation.csv. If it is ended, the same command goes on with it.
+    motion), OUT/validation.html to look at, its pictures in OUT/pictures, and OUT/validation.csv. If it is ended, the
+    same command goes on with it.
 
     Args:
         run: The run directory that `cryosphere train` made.

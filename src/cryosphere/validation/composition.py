@@ -24,9 +24,10 @@ Float = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 BRIGHTNESS = np.linspace(0.0, 2.0, 9)  # of the moving residues: 0 where they are missing, 1 as in the model
+FINE = np.linspace(0.0, 2.0, 41)  # between which log-probabilities, being smooth, are interpolated
 SPREAD = 1.0  # standard deviation of the brightness about 1, as expected before any image is seen
 PLACED_BY = 400  # images by which it is chosen where fading residues rest, about
-_ROUNDS = 20  # in which the images say how often each brightness occurs
+_ROUNDS = 200  # in which the images say how often each brightness occurs
 
 
 @dataclass(frozen=True)
@@ -115,31 +116,31 @@ def fading_weights(moves: Float) -> Float:
 
 def _of_all(fits: Float) -> float:
     """The brightness that explains all images best, from log-probabilities (n, values)."""
-    fine = np.linspace(BRIGHTNESS[0], BRIGHTNESS[-1], 161)
-    return float(fine[np.argmax(CubicSpline(BRIGHTNESS, fits.sum(axis=0))(fine))])
+    return float(FINE[np.argmax(CubicSpline(BRIGHTNESS, fits.sum(axis=0))(FINE))])
 
 
 def _of_each(fits: Float) -> Float:
     """The expected brightness in each image (n,), from log-probabilities (n, values)."""
-    return np.asarray(softmax(fits + _occurrence(fits)) @ BRIGHTNESS)
+    return np.asarray(softmax(_weighed(fits)) @ FINE)
 
 
 def _evidence(fits: Float) -> float:
     """Mean log-probability of images over all brightnesses, from those of each (n, values)."""
-    return float(logsumexp(fits + _occurrence(fits), axis=1).mean())
+    return float(logsumexp(_weighed(fits), axis=1).mean())
 
 
-def _occurrence(fits: Float) -> Float:
-    """Logarithms of how often each brightness occurs, (values,), from log-probabilities (n, values).
+def _weighed(fits: Float) -> Float:
+    """Log-probabilities of images together with each of the FINE brightnesses, as often as these occur.
 
-    By expectation–maximisation (Dempster, Laird & Rubin 1977): a guess that is too wide would make images follow their
-    noise, and fading a worse explanation than it is.
+    How often is found by expectation–maximisation (Dempster, Laird & Rubin 1977): a guess that is too wide would make
+    images follow their noise, and fading a worse explanation than it is.
     """
-    prior = np.exp(-0.5 * ((BRIGHTNESS - 1.0) / SPREAD) ** 2)
+    fine = CubicSpline(BRIGHTNESS, fits, axis=1)(FINE)
+    prior = np.exp(-0.5 * ((FINE - 1.0) / SPREAD) ** 2)
     prior /= prior.sum()
     for _ in range(_ROUNDS):
-        prior = softmax(fits + np.log(np.maximum(prior, 1e-12))).mean(axis=0)
-    return np.asarray(np.log(np.maximum(prior, 1e-12)))
+        prior = softmax(fine + np.log(np.maximum(prior, 1e-12))).mean(axis=0)
+    return np.asarray(fine + np.log(np.maximum(prior, 1e-12)))
 
 
 def _between(values: Float, places: Float) -> Float:
