@@ -19,7 +19,6 @@ from cryosphere.validation.reading import Observer, foretell, foretell_fixed
 Float = NDArray[np.float64]
 
 PARTNERS = 2  # other images whose place each is given in turn
-RESTS = 3  # places along a motion, from one end to the other, at which its residues might rest and fade
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ class _Along:
     """One motion as the other fold of the images tells of it: places (n,) along it, less what the view says.
 
     step (n, M): how places along the principal motions change with a unit along it. fading (n, R): how much residues
-    belong to what moves. rests (RESTS, n): places along it at which it might as well stand still.
+    belong to what moves. rests (3, n): its ends and its middle, where it might stand still.
     """
 
     places: Float
@@ -117,7 +116,7 @@ def _along(side: Side, own: Float, fitted: CrossFit, what: tuple[int, int]) -> _
     axes = [pair[number][:, k] for pair in fitted.axes]
     steps = np.stack([_step(side, axis) for axis in axes])
     fading = fading_weights(np.stack([np.linalg.norm(displacement(side, axis), axis=-1) for axis in axes]))
-    rests = [np.linspace(one.min(), one.max(), RESTS) for one in (side.modes.places @ axis for axis in axes)]
+    rests = [np.array([one.min(), 0.0, one.max()]) for one in (side.modes.places @ axis for axis in axes)]
     places = np.einsum("nm,nm->n", own, np.stack(axes)[fitted.fold])
     return _Along(places, steps[fitted.fold], fading[fitted.fold], np.stack(rests)[fitted.fold].T)
 
