@@ -49,8 +49,8 @@ def gain(model, places: np.ndarray, brightness: np.ndarray, read: np.ndarray) ->
     clean = model.generative(structures, batch, there)
     spectra = noisy(clean, model, 1.5 * float(clean.abs().square().mean().sqrt()))
     middle, still = model.positions.numpy(), np.zeros((len(places), 1))
-    weights = np.repeat(fading_weights(np.linalg.norm(motion[0], axis=1))[None], len(places), axis=0)
-    what = Fading(motion, Shapes(middle, read[:, None]), (Shapes(middle, still),), weights)
+    weights, fold = fading_weights(np.linalg.norm(motion[0], axis=1))[None], np.zeros(len(places), dtype=np.int64)
+    what = Fading(motion, Shapes(middle, read[:, None]), (Shapes(middle, still),), weights, fold)
     found = [gain_over_fading(Images(model, replace(batch, spectra=spectra)), what, which) for which in (0, 1)]
     each = found[0] + found[1]
     return float(each.mean()), float(each.std() / len(each) ** 0.5)

@@ -43,14 +43,15 @@ class Fading:
     """Two explanations of n images: residues that move, and the same residues at rest but of their own brightness.
 
     directions (M, R, 3) Å: the principal motions. moved: the structures that were read off the images. at_rest: several
-    in which the motion in question stands at one place for all images. weights (n, R): how much each residue belongs to
-    what fades.
+    in which the motion in question stands at one place for all images. weights (folds, R): how much each residue
+    belongs to what fades, as either fold (n,) of the images is told.
     """
 
     directions: Float
     moved: Shapes
     at_rest: tuple[Shapes, ...]
     weights: Float
+    fold: Rows
 
 
 def gain_over_fading(observer: Observer, what: Fading, which: int, progress: Progress = SILENT) -> Float:
@@ -82,14 +83,15 @@ def _at_each_brightness(
     """
     rows, which = asked
     device = observer.mean.device
-    moves, middle, places, fading = (
+    moves, middle, places, weights = (
         torch.as_tensor(one, dtype=torch.float32, device=device)
-        for one in (what.directions, shapes.middle, shapes.places[rows], what.weights[rows])
+        for one in (what.directions, shapes.middle, shapes.places[rows], what.weights)
     )
+    fold = torch.as_tensor(what.fold[rows], device=device)
     found = np.empty((2, len(rows), len(BRIGHTNESS)))
     for images, view in observer.views(rows):
         structures = middle + torch.tensordot(places[images], moves, dims=1)
-        found[:, images] = _one_view(view, structures, fading[images], which)
+        found[:, images] = _one_view(view, structures, weights[fold[images]], which)
         done(images.stop - images.start)
     return found[0], found[1]
 

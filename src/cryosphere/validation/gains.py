@@ -100,13 +100,15 @@ class _Asked:
 class _Along:
     """One motion as the other fold of the images tells of it: places (n,) along it, less what the view says.
 
-    step (n, M): how places along the principal motions change with a unit along it. fading (n, R): how much residues
-    belong to what moves. rests (3, n): its ends and its middle, where it might stand still.
+    step (n, M): how places along the principal motions change with a unit along it. fading (folds, R): how much
+    residues belong to what moves, as either fold (n,) is told. rests (3, n): its ends and its middle, where it might
+    stand still.
     """
 
     places: Float
     step: Float
     fading: Float
+    fold: NDArray[np.int64]
     rests: Float
 
 
@@ -118,7 +120,7 @@ def _along(side: Side, own: Float, fitted: CrossFit, what: tuple[int, int]) -> _
     fading = fading_weights(np.stack([np.linalg.norm(displacement(side, axis), axis=-1) for axis in axes]))
     rests = [np.array([one.min(), 0.0, one.max()]) for one in (side.modes.places @ axis for axis in axes)]
     places = np.einsum("nm,nm->n", own, np.stack(axes)[fitted.fold])
-    return _Along(places, steps[fitted.fold], fading[fitted.fold], np.stack(rests)[fitted.fold].T)
+    return _Along(places, steps[fitted.fold], fading, fitted.fold, np.stack(rests)[fitted.fold].T)
 
 
 def _differences(
@@ -143,7 +145,7 @@ def _differences(
     for k, (one, held) in enumerate(zip(motions, helds, strict=True)):
         begin = (2 + width) + k * (1 + width)
         moved = Shapes(asked.side.library.mean, scores)
-        fading = Fading(directions, moved, _at_rest(asked, one, held), one.fading)
+        fading = Fading(directions, moved, _at_rest(asked, one, held), one.fading, one.fold)
         over_fading = gain_over_fading(observer, fading, which, asked.progress)
         exchanged_fits = fits[begin + 1 : begin + 1 + width].mean(axis=0)
         result += [fits[0] - fits[begin], fits[0] - exchanged_fits, over_fading]
