@@ -2,10 +2,10 @@
 
     python benchmarks/bias.py missing --folder DIR [--seeds 0 1 2]
 
-and so on: missing, occupancy, null, opening, kernel, calibration, segments. Data sets and runs are made in DIR (a few
+and so on: missing, occupancy, null, opening, omitted, kernel, calibration, segments. Data sets and runs are made in DIR (a few
 GB) and what was measured is kept in DIR/measured, so that a block can be written again without measuring and several
-processes, each with seeds of its own, can share the work. Needs
-models/ and trajectories/ of ../shared/data (CRYOSPHERE_SHARED_DATA).
+processes, each with seeds of its own, can share the work. Needs models/ and trajectories/ of ../shared/data
+(CRYOSPHERE_SHARED_DATA).
 """
 
 from __future__ import annotations
@@ -198,6 +198,37 @@ def _verdict_rows(name: str, seed: int, found: Measured) -> list[list[object]]:
     return rows
 
 
+def omitted(work: Work, seeds: Sequence[int]) -> str:
+    """Whether the density of a segment comes back that a model was not told of."""
+    rows = []
+    for case in SNRS:
+        for seed in seeds:
+            run, _ = run_of(work, "adenylate-kinase", case, seed)
+            found = work.measured(f"omitted {case} {seed}", partial(_omitted, run))
+            figures = [f"{found['support']:.2f} ± {found['error']:.2f}"]
+            figures += [f"{found[key]:.2f}" for key in ("elsewhere", "others")]
+            rows.append(
+                [case, seed, " ".join(found["residues"]), *figures, found["verdict"], f"{found['seconds']:.0f}"]
+            )
+    head = [
+        "data",
+        "seed",
+        "hidden residues",
+        "their support where they are",
+        "where they are at the motion's other end",
+    ]
+    return table([*head, "support of all other residues", "verdict", "added to `validate`, s"], rows)
+
+
+def _omitted(run: Path) -> Measured:
+    folder = run.with_name(f"validated-{run.name}")
+    if not folder.is_dir():
+        _validated(run)
+    cost = command("validate", run, "--outdir", folder, "--omit-segment")
+    verdict = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
+    return verdict["omitted_segment"] | {"seconds": cost.seconds}
+
+
 def kernel(work: Work, seeds: Sequence[int]) -> str:
     """Kernel regression and the volume decoder against the true density."""
     rows = []
@@ -281,7 +312,7 @@ def _parts(run: Path) -> Measured:
 
 
 BLOCKS: dict[str, Callable[[Work, Sequence[int]], str]] = {
-    one.__name__: one for one in (missing, occupancy, null, opening, kernel, calibration, segments)
+    one.__name__: one for one in (missing, occupancy, null, opening, omitted, kernel, calibration, segments)
 }
 
 
