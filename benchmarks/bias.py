@@ -2,9 +2,9 @@
 
     python benchmarks/bias.py missing --folder DIR [--seeds 0 1 2]
 
-and so on: missing, occupancy, null, opening, omitted, kernel, calibration, segments. Data sets and runs are made in DIR (a few
-GB) and what was measured is kept in DIR/measured, so that a block can be written again without measuring and several
-processes, each with seeds of its own, can share the work. Needs models/ and trajectories/ of ../shared/data
+and so on: missing, occupancy, null, opening, omitted, kernel, calibration, segments. Data sets and runs are made in DIR
+(a few GB) and what was measured is kept in DIR/measured, so that a block can be written again without measuring and
+several processes, each with seeds of its own, can share the work. Needs models/ and trajectories/ of ../shared/data
 (CRYOSPHERE_SHARED_DATA).
 """
 
@@ -226,7 +226,8 @@ def _omitted(run: Path) -> Measured:
         _validated(run)
     cost = command("validate", run, "--outdir", folder, "--omit-segment")
     verdict = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
-    return verdict["omitted_segment"] | {"seconds": cost.seconds}
+    hidden: Measured = verdict["omitted_segment"]
+    return hidden | {"seconds": cost.seconds}
 
 
 def kernel(work: Work, seeds: Sequence[int]) -> str:
