@@ -60,6 +60,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
+def _of_cost(found: Measured) -> list[str]:
+    return [f"{found['seconds']:.0f}", f"{found['gigabytes']:.1f}"]
+
+
 def run_of(work: Work, name: str, case: str, seed: int, *options: str, called: str = "run") -> tuple[Path, Measured]:
     """A run on a data set of experiments/, and what it took."""
     data_set = work.data_set(name, case, seed)
@@ -118,7 +122,7 @@ def occupancy(work: Work, seeds: Sequence[int]) -> str:
                 work, "missing-residues", case, seed, "--set", "occupancy.kind=global", called="occupied"
             )
             found = work.measured(f"occupancy {case} {seed}", partial(found_absent, run))
-            rows.append([case, seed, *found.values(), f"{cost['seconds']:.0f}", f"{cost['gigabytes']:.1f}"])
+            rows.append([case, seed, *found.values(), *_of_cost(cost)])
     shown = (
         work.data_set("missing-residues", SNRS[0], seeds[0]) / "occupied" / "analysis" / "pictures" / "occupancy.png"
     )
@@ -194,7 +198,7 @@ def _verdict_rows(name: str, seed: int, found: Measured) -> list[list[object]]:
         told = [one["name"], one["verdict"], f"{one['correlation']:.3f} ({one['null_99']:.3f})"]
         told.append(f"{max(one['largest_amplitude']):.1f}")
         told += [f"{gain['nats']:+.3f} ± {gain['error']:.3f}" for gain in gains]
-        rows.append([name, seed, *told, f"{found['seconds']:.0f}", f"{found['gigabytes']:.1f}"])
+        rows.append([name, seed, *told, *_of_cost(found)])
     return rows
 
 
@@ -242,7 +246,7 @@ def kernel(work: Work, seeds: Sequence[int]) -> str:
                     partial(against_truth, run, options),
                 )
                 rows.append([case, seed, name, *(found[key] for key in ("mean", "half", "moving"))])
-                rows[-1] += [f"{found['seconds']:.0f}", f"{found['gigabytes']:.1f}"]
+                rows[-1] += _of_cost(found)
     head = ["data", "seed", "volumes", "FSC with the truth, mean", "FSC 0.5 at, Å", "FSC around what moves, mean"]
     return table([*head, "6 volumes, s", "GB"], rows)
 
@@ -289,9 +293,9 @@ def segments(work: Work, seeds: Sequence[int]) -> str:
         for seed in seeds:
             run, cost = run_of(work, name, case, seed, "--segments", "auto", called="auto")
             found = work.measured(f"parts {name} {case} {seed}", partial(_parts, run))
-            rows.append([f"{name}, {case}", seed, *found.values(), f"{cost['seconds']:.0f}"])
+            rows.append([f"{name}, {case}", seed, *found.values(), *_of_cost(cost)])
     head = ["data", "seed", "moving parts", "segments", "of what motion explains they keep", "one part fewer would"]
-    return table([*head, "residues of the parts", "training, s"], rows)
+    return table([*head, "residues of the parts", "training, s", "GB"], rows)
 
 
 def _parts(run: Path) -> Measured:
