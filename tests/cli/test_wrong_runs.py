@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gemmi
 import numpy as np
 import pytest
 
@@ -157,6 +158,27 @@ def test_a_run_with_a_damaged_file(project, name, content):
     if content is not None:
         path.write_text(content)
     project.cryosphere("analyze", project.run).refuses(name)
+
+
+def remove_a_residue(structure: gemmi.Structure) -> None:
+    del structure[0][0][0]
+
+
+def rename_residues(structure: gemmi.Structure) -> None:
+    for residue in structure[0][0]:
+        residue.name = "GLY" if residue.name != "GLY" else "ALA"
+
+
+@pytest.mark.parametrize("change", [remove_a_residue, rename_residues])
+@pytest.mark.parametrize("command", ["analyze", "volumes", "validate"])
+def test_a_run_whose_model_holds_other_residues_by_now(project, command, change):
+    path = project.run / "model.cif"
+    structure = gemmi.read_structure(str(path))
+    change(structure)
+    structure.make_mmcif_document().write_file(str(path))
+    options = [] if command == "analyze" else ["--outdir", project / "out"]
+    project.cryosphere(command, project.run, *options).refuses(path, "other residues")
+    assert not (project / "out").exists()
 
 
 # structures

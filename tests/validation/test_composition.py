@@ -38,8 +38,11 @@ class Images:
 
 
 @torch.no_grad()
-def gain(model, places: np.ndarray, brightness: np.ndarray, read: np.ndarray) -> tuple[float, float]:
-    """Mean and error over images whose second domain lies at `places` (n,), of this `brightness`, and is `read` at."""
+def gain(model, places: np.ndarray, brightness: np.ndarray, read: np.ndarray, of: int = 0) -> tuple[float, float]:
+    """Mean and error over images whose second domain lies at `places` (n,), of this `brightness`, and is `read` at.
+
+    of: 0: of moving over fading, 1: of fading over the same brightness in all images.
+    """
     motion = np.zeros((1, 100, 3))
     motion[0, 60:, 0] = AWAY
     structures = model.positions + torch.as_tensor(places[:, None, None] * motion, dtype=torch.float32)
@@ -52,7 +55,7 @@ def gain(model, places: np.ndarray, brightness: np.ndarray, read: np.ndarray) ->
     weights, fold = fading_weights(np.linalg.norm(motion[0], axis=1))[None], np.zeros(len(places), dtype=np.int64)
     what = Fading(motion, Shapes(middle, read[:, None]), (Shapes(middle, still),), weights, fold)
     found = [gain_over_fading(Images(model, replace(batch, spectra=spectra)), what, which) for which in (0, 1)]
-    each = found[0] + found[1]
+    each = found[0][of] + found[1][of]
     return float(each.mean()), float(each.std() / len(each) ** 0.5)
 
 
@@ -60,6 +63,16 @@ def test_a_domain_that_comes_and_goes_is_not_explained_by_moving_it_away(model):
     absent = np.arange(IMAGES) % 2
     mean, error = gain(model, np.zeros(IMAGES), 1.0 - absent, 1.0 * absent)
     assert mean < -5 * error
+
+
+def test_only_what_comes_and_goes_is_told_so(model):
+    absent, never = np.arange(IMAGES) % 2, np.zeros(IMAGES)
+    mean, error = gain(model, never, 1.0 - absent, 1.0 * absent, of=1)
+    assert mean > 5 * error
+    misread = np.random.default_rng(1).choice([-1.0, 1.0], IMAGES)
+    by_rest, error = gain(model, never, np.ones(IMAGES), misread)
+    assert by_rest < -5 * error  # rest explains the images better than places that are not theirs,
+    assert gain(model, never, np.ones(IMAGES), misread, of=1)[0] < -0.1 * by_rest  # and not since the domain fades
 
 
 def test_a_domain_that_moves_is_not_explained_by_fading(model):

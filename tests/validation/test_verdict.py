@@ -19,6 +19,7 @@ def judged(
     exchanged=(1.0, 0.05),
     held=(0.6, 0.05),
     composition=(0.5, 0.05),
+    fading=(0.0, 0.05),
     over_base=(3.0, 0.1),
     twist=0.0,
 ):
@@ -29,7 +30,8 @@ def judged(
     other = np.zeros_like(moves)
     other[0, 60:, 0], other[0, 60:, 1] = 4.0 * np.cos(twist), 4.0 * np.sin(twist)
     common = Common((np.ones((1, 1)), np.ones((1, 1))), np.array([correlation]), null)
-    gains = Gains(Gain(*over_base), NONE, NONE, (MotionGains(Gain(*held), Gain(*exchanged), Gain(*composition)),))
+    of_motion = MotionGains(*(Gain(*one) for one in (held, exchanged, composition, fading)))
+    gains = Gains(Gain(*over_base), NONE, NONE, (of_motion,))
     return judge(common, gains, (moves, other), BEADS)[0]
 
 
@@ -76,9 +78,15 @@ def test_a_test_that_is_passed_but_not_clearly_makes_a_motion_weak(figures):
 
 
 def test_where_a_part_that_comes_and_goes_is_the_better_explanation_the_motion_is_not_supported_and_that_is_said():
-    motion = judged(composition=(-0.2, 0.05))
+    motion = judged(composition=(-0.2, 0.05), fading=(0.3, 0.05))
     assert motion.verdict == "not supported"
     assert motion.reasons[0] == "a part that comes and goes explains the images better"
+
+
+def test_nothing_is_told_to_come_and_go_where_rest_is_the_better_explanation_by_itself():
+    motion = judged(composition=(-0.2, 0.05))
+    assert motion.verdict == "not supported"
+    assert motion.reasons[0] == "one place for all images explains the images better"
 
 
 def test_a_gain_without_its_error_is_no_evidence():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import logging
 from collections import Counter
@@ -43,6 +44,13 @@ class Beads:
 
     def __len__(self) -> int:
         return len(self.positions)
+
+    @property
+    def fingerprint(self) -> str:
+        """Short hash of what the residues are called, in order: chains, numbers, insertion codes and names."""
+        columns = (self.chain, self.number, self.insertion, self.name)
+        rows = (" ".join(str(word).strip() or "-" for word in row) for row in zip(*columns, strict=True))
+        return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:20]
 
 
 def build_beads(atoms: AtomColumns, sites: tuple[Site, ...], source: str) -> tuple[Beads, NDArray[np.int64]]:

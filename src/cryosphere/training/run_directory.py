@@ -31,6 +31,7 @@ class RunFacts:
     notes: list[str]  # what was chosen for the user, and why
     image_cache: str  # file of the preprocessed images; made again from the stacks if it is gone
     feature_cache: str | None  # file of the lifted features, likewise
+    residues: str = ""  # fingerprint of their chains, numbers and names; empty in runs made before there was one
     format: int = FORMAT
     version: str = __version__
 

@@ -329,6 +329,7 @@ def _facts(inputs: Inputs, base: float, images: Path, features: Path | None) -> 
         notes=list(inputs.notes),
         image_cache=str(images.absolute()),
         feature_cache=None if features is None else str(features.absolute()),
+        residues=inputs.atomic_model.beads.fingerprint,
     )
 
 

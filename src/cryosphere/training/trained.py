@@ -26,6 +26,7 @@ from cryosphere.particles.read import read_particles
 from cryosphere.particles.stacks import ImageStacks
 from cryosphere.particles.table import ParticleTable
 from cryosphere.progress import SILENT, Progress
+from cryosphere.structures.beads import Beads
 from cryosphere.structures.model import AtomicModel, read_model
 from cryosphere.training import checkpoints
 from cryosphere.training.build import build_model
@@ -77,14 +78,16 @@ class TrainedModel:
         """Read a run directory. Images are not touched until they are needed.
 
         Raises:
-            RunError: if this is no run, or it has no sound checkpoint.
+            RunError: if this is no run, it has no sound checkpoint, or its model is of other residues by now.
         """
         run = RunDirectory(Path(path))
         world = join()
         with world.together():
             run.require()
             table = read_particles(run.particles_path)
-            result = cls(run, run.read_config(), read_model(run.model_path), table, find_device(device))
+            model = read_model(run.model_path)
+            _require_same_residues(run, model.beads)
+            result = cls(run, run.read_config(), model, table, find_device(device))
             result.progress = progress
             result.network  # noqa: B018 (a damaged or missing checkpoint shows now)
         result.world = world
@@ -276,3 +279,12 @@ class TrainedModel:
     def _pieces(self, z: ArrayLike) -> tuple[Tensor, ...]:
         latents = np.atleast_2d(np.asarray(z, dtype=np.float32))
         return torch.split(torch.as_tensor(latents, device=self.device), CHUNK)
+
+
+def _require_same_residues(run: RunDirectory, beads: Beads) -> None:
+    known = run.read_facts().residues
+    if known and known != beads.fingerprint:
+        raise RunError(
+            f"{run.model_path} holds other residues than the run was trained with (now {len(beads):,}): put the former "
+            "file back, or train anew"
+        )

@@ -54,12 +54,13 @@ class Fading:
     fold: Rows
 
 
-def gain_over_fading(observer: Observer, what: Fading, which: int, progress: Progress = SILENT) -> Float:
+def gain_over_fading(observer: Observer, what: Fading, which: int, progress: Progress = SILENT) -> tuple[Float, Float]:
     """How much better moving residues foretell the frequencies that they were not read off than fading ones, (n,) nats.
 
     Fading ones rest where that explains the images best, and have one brightness for each image, read off set `which`,
     as the pose is. Moving ones have the same brightness in all images: residues that are blurred or misplaced in all
-    alike are no sign of coming and going.
+    alike are no sign of coming and going. Second, how much better fading ones do than the same at rest with one
+    brightness for all images, (n,): what fading itself is worth.
     """
     every = np.arange(len(observer.rows))
     some = every[:: max(1, len(every) // PLACED_BY)]
@@ -69,7 +70,11 @@ def gain_over_fading(observer: Observer, what: Fading, which: int, progress: Pro
         (moving, moved), (fading, faded) = (
             _at_each_brightness(observer, what, one, (every, which), done) for one in (what.moved, at_rest)
         )
-    return _between(moved, np.full(len(every), _of_all(moving))) - _between(faded, _of_each(fading))
+    together, alike = (
+        _between(values, np.full(len(every), _of_all(fits))) for fits, values in ((moving, moved), (fading, faded))
+    )
+    faded = _between(faded, _of_each(fading))
+    return together - faded, faded - alike
 
 
 @torch.no_grad()

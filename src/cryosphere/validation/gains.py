@@ -44,6 +44,7 @@ class MotionGains:
     over_held: Gain  # the motion stands where the view alone would put it
     over_exchanged: Gain  # it stands where another image has it, seen from the same side
     over_composition: Gain  # it stands at one place for all, and its residues are brighter or fainter in this image
+    of_fading: Gain  # of that alternative over the same with one brightness for all images
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def gains(
     generator = np.random.default_rng([seed, 0x6A1])
     partners = [exchanged(group, generator) for _ in range(PARTNERS)]
     fitted = cross_fit(sides, common, table, group, seed) if count else None
-    total = np.zeros((3 + 3 * count, len(table)))
+    total = np.zeros((3 + 4 * count, len(table)))
     for number, (side, observer) in enumerate(zip(sides, observers, strict=True)):
         for which in (0, 1):
             scores = side.scores(which)
@@ -82,7 +83,7 @@ def gains(
             total += _differences(_Asked(side, observer, which, progress), (scores, own), moved, partners)
     total /= len(sides)
     found = [_mean(values, group) for values in total]
-    each = tuple(MotionGains(*found[3 + 3 * k : 6 + 3 * k]) for k in range(count))
+    each = tuple(MotionGains(*found[3 + 4 * k : 7 + 4 * k]) for k in range(count))
     return Gains(found[0], found[1], found[2], each)
 
 
@@ -126,7 +127,7 @@ def _along(side: Side, own: Float, fitted: CrossFit, what: tuple[int, int]) -> _
 def _differences(
     asked: _Asked, read: tuple[Float, Float], motions: list[_Along], partners: list[NDArray[np.int64]]
 ) -> Float:
-    """For one model and direction: own log-probability less that of each alternative, (3 + 3 k, n).
+    """For one model and direction: own log-probability less that of each alternative, (3 + 4 k, n).
 
     read: where the images lie along the principal motions, and the same less what the view says, (n, M).
     """
@@ -146,9 +147,9 @@ def _differences(
         begin = (2 + width) + k * (1 + width)
         moved = Shapes(asked.side.library.mean, scores)
         fading = Fading(directions, moved, _at_rest(asked, one, held), one.fading, one.fold)
-        over_fading = gain_over_fading(observer, fading, which, asked.progress)
         exchanged_fits = fits[begin + 1 : begin + 1 + width].mean(axis=0)
-        result += [fits[0] - fits[begin], fits[0] - exchanged_fits, over_fading]
+        result += [fits[0] - fits[begin], fits[0] - exchanged_fits]
+        result += gain_over_fading(observer, fading, which, asked.progress)
     return np.stack(result)
 
 

@@ -219,8 +219,7 @@ def _require_same_residues(model: AtomicModel, folder: Path, run: Path) -> None:
     half = RunDirectory(folder)
     half.require()
     ours, theirs = model.beads, read_model(half.model_path).beads
-    names = ("chain", "number", "insertion", "name")
-    if len(ours) != len(theirs) or any((getattr(ours, n) != getattr(theirs, n)).any() for n in names):
+    if ours.fingerprint != theirs.fingerprint:
         raise RunError(
             f"{folder} was trained with a model of other residues ({len(theirs):,}) than that of {run} "
             f"({len(ours):,}): choose another --outdir"

@@ -19,6 +19,7 @@ Verdict = Literal["reproduced", "weak", "not supported"]
 MOST_MOTIONS = 4  # that are judged
 CLEAR, DOUBTFUL = 5.0, 2.5  # standard errors of a gain; for the correlation, deviations of the null
 SURE = 2.0  # standard errors of a gain over what would be no motion at all
+MOSTLY = 0.5  # of what rest wins by: as much must be due to fading, for a part to be said to come and go
 RARE = 0.01  # how often chance may correlate as much, for a motion that is at least weak
 ALIKE, RELATED = 0.7, 0.4  # cosine between the two models' displacements of all residues
 MOVES = 0.5  # of the largest displacement: residues that move so far name the motion
@@ -77,7 +78,7 @@ def _motion(
     moves: tuple[Float, Float],
     said: tuple[Verdict, tuple[str, ...], tuple[str, ...]],
 ) -> Motion:
-    k, gains = which if which is not None else (0, MotionGains(NONE, NONE, NONE))
+    k, gains = which if which is not None else (0, MotionGains(NONE, NONE, NONE, NONE))
     known = which is not None
     squares = [(one**2).sum(axis=-1) for one in moves]
     return Motion(
@@ -121,7 +122,9 @@ def _verdict(common: Common, k: int, gains: MotionGains, of_all: tuple[float, Ga
     if all(value >= limit for value, limit, _ in tests):
         return "reproduced", reasons
     if composition.errors <= -SURE:
-        return "not supported", ("a part that comes and goes explains the images better", *reasons)
+        fades = gains.of_fading.errors >= SURE and gains.of_fading.nats > -MOSTLY * composition.nats
+        better = "a part that comes and goes" if fades else "one place for all images"
+        return "not supported", (f"{better} explains the images better", *reasons)
     if p_value <= RARE and exchanged.errors >= DOUBTFUL and held.errors > 0 and cosine >= RELATED:
         return "weak", reasons
     return "not supported", reasons

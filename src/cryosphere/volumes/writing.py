@@ -16,6 +16,7 @@ from cryosphere.errors import MapError
 from cryosphere.files import can_hold_files, saying_where_the_disk_is_full
 from cryosphere.maps.files import write_map
 from cryosphere.maps.resolution import Resolution, resolution_at
+from cryosphere.training.run_directory import RunDirectory
 from cryosphere.volumes.kernel import KernelVolume
 from cryosphere.volumes.state import StateVolume
 
@@ -31,11 +32,13 @@ def check_folder(outdir: Path, *, overwrite: bool) -> None:
     """Make sure, before any work, that volumes can be written to a folder.
 
     Raises:
-        MapError: for a file of that name, a place that cannot be written to, or a folder that holds volumes already
-            (unless `overwrite`).
+        MapError: for a file of that name, a run, a place that cannot be written to, or a folder that holds volumes
+            already (unless `overwrite`).
     """
     if outdir.exists() and not outdir.is_dir():
         raise MapError(f"{outdir} is a file, and a folder is needed for the volumes; choose another name")
+    if RunDirectory(outdir).is_occupied():
+        raise MapError(f"{outdir} is a run; its files and volumes do not mix: choose another --outdir")
     if not (can_hold_files(outdir) and can_hold_files(outdir.absolute().parent)):
         raise MapError(f"{outdir}: no folder can be made or changed there; choose another (--outdir)")
     structures = outdir / "structures"
