@@ -245,10 +245,10 @@ def kernel(work: Work, seeds: Sequence[int]) -> str:
                     f"volumes {case} {seed} {name}",
                     partial(against_truth, run, options),
                 )
-                rows.append([case, seed, name, *(found[key] for key in ("mean", "half", "moving"))])
+                rows.append([case, seed, name, *(found[key] for key in ("mean", "half", "moving", "rate"))])
                 rows[-1] += _of_cost(found)
     head = ["data", "seed", "volumes", "FSC with the truth, mean", "FSC 0.5 at, Å", "FSC around what moves, mean"]
-    return table([*head, "6 volumes, s", "GB"], rows)
+    return table([*head, "images/s in training", "6 volumes and page, s", "GB"], rows)
 
 
 _CALIBRATED = (  # a data set, options of training, and what the run is called

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def against_truth(run: Path, options: tuple[str, ...]) -> dict[str, Any]:
         "mean": f"{np.mean([one.mean for one in found]):.3f}",
         "half": f"{np.mean([one.at_half.angstrom for one in found]):.2f}",
         "moving": f"{np.mean([one.moving for one in found]):.3f}",
+        "rate": " ".join(re.findall(r"in [0-9.]+ s, ([0-9,]+) images/s", cost.said)[-1:]) or "-",
         "seconds": cost.seconds,
         "gigabytes": cost.gigabytes,
     }

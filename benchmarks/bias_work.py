@@ -122,6 +122,7 @@ class Cost:
 
     seconds: float
     gigabytes: float  # resident at most
+    said: str = ""  # its log
 
 
 def command(*words: object, fresh: Path | None = None) -> Cost:
@@ -138,7 +139,7 @@ def command(*words: object, fresh: Path | None = None) -> Cost:
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         raise SystemExit(f"{' '.join(line)} ended with {os.waitstatus_to_exitcode(status)}:\n{said[-3000:]}")
-    return Cost(time.monotonic() - began, _resident(usage))
+    return Cost(time.monotonic() - began, _resident(usage), said)
 
 
 def _resident(usage: resource.struct_rusage) -> float:
