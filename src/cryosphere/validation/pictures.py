@@ -8,6 +8,7 @@ import numpy as np
 
 from cryosphere.presentation.page import Picture
 from cryosphere.presentation.style import MUTED, TRAIN, VALIDATION, new_figure, png, styled
+from cryosphere.validation.gains import Gain
 from cryosphere.validation.results import Validation
 
 NAMES = ("correlations.png", "places.png", "gains.png", "chain.png")
@@ -82,38 +83,54 @@ def _places(found: Validation) -> Picture:
 
 
 def _gains(found: Validation) -> Picture:
-    bars = [
-        ("base structure", found.gains.over_base, VALIDATION),
-        ("one structure\nfor all images", found.gains.over_mean, TRAIN),
-        ("structures of\nother images", found.gains.over_exchanged, TRAIN),
-    ]
-    for k, one in enumerate(found.motions):
-        if found.places.first.shape[1]:
-            colour = _COLOURS[one.verdict]
-            bars += [(f"motion {k + 1}\nheld still", one.gain_over_held, colour)]
-            bars += [(f"motion {k + 1}\nexchanged", one.gain_over_exchanged, colour)]
-            bars += [(f"motion {k + 1}\nfading", one.gain_over_composition, colour)]
+    """Bars that lie, in a panel for all motions together and one for each: many more than can stand side by side."""
+    panels = _gains_of_panels(found)
+    bars = [gain for _, _, gains in panels for _, gain in gains]
+    largest = max(abs(gain.nats) for gain in bars) or 1.0
     with styled():
-        figure = new_figure(max(5.0, 0.95 * len(bars) + 1.2), 3.3)
-        axes: Any = figure.subplots()
-        values, errors = ([getattr(gain, x) for _, gain, _ in bars] for x in ("nats", "error"))
-        axes.bar(range(len(bars)), values, yerr=[2 * e for e in errors], color=[b[2] for b in bars], capsize=3)
-        for place, value in enumerate(values):
-            axes.annotate(f"{value:+.2g}", (place, value), (9, 2), textcoords="offset points", fontsize=7)
-        largest = max(abs(v) for v in values) or 1.0
-        axes.set_yscale("symlog", linthresh=max(0.02 * largest, 1e-3), linscale=0.5)
-        axes.axhline(0, color="#444444", linewidth=0.8)
-        axes.set_ylabel("gain (nats per image)")
-        axes.set_xticks(range(len(bars)), [name for name, _, _ in bars], fontsize=7)
+        figure = new_figure(10.65, 0.6 + 0.95 * len(panels))
+        stacked: Any = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (title, colour, gains) in zip(stacked, panels, strict=True):
+            places = range(len(gains))
+            values, errors = ([getattr(gain, x) for _, gain in gains] for x in ("nats", "error"))
+            axes.barh(places, values, xerr=[2 * e for e in errors], color=colour, height=0.7, capsize=3)
+            axes.axvline(0, color="#444444", linewidth=0.8)
+            for place, value, error in zip(places, values, errors, strict=True):
+                told = f"{value:+.3f} ± {error:.3f}"  # beyond the axes, where no bar is
+                axes.text(1.01, place, told, transform=axes.get_yaxis_transform(), fontsize=9, va="center")
+            axes.set_yticks(places, [name for name, _ in gains], fontsize=9)
+            axes.set_title(title, pad=3)
+            axes.set_xscale("symlog", linthresh=max(0.02 * largest, 1e-3), linscale=0.5)
+            axes.invert_yaxis()
+        stacked[-1].set_xlabel("gain (nats per image)")
         content = png(figure)
     return Picture(
         NAMES[2],
         "Do the structures foretell what they were not fitted to?",
         "How much better an image's own structure explains frequencies that it was not read off than the alternative "
-        "named below the bar does, on images that neither model saw; bars of two standard errors. Below zero, the "
-        "alternative is the better explanation.",
+        "named beside the bar does, on images that neither model saw; bars of two standard errors, figures with one. "
+        "Below zero, the alternative is the better explanation. A motion held still is where the side of view alone "
+        "would put it; fading residues rest at one place and are brighter or fainter in each image.",
         content,
     )
+
+
+def _gains_of_panels(found: Validation) -> list[tuple[str, str, list[tuple[str, Gain]]]]:
+    """Title, colour, and gains with what they are over: first of all motions together, then of each."""
+    together = [
+        ("over the base structure", found.gains.over_base),
+        ("over one structure for all", found.gains.over_mean),
+        ("over other images' structures", found.gains.over_exchanged),
+    ]
+    panels = [("all motions together", TRAIN, together)]
+    for one in found.motions if found.places.first.shape[1] else ():
+        own = [
+            ("over the motion held still", one.gain_over_held),
+            ("over other images' places", one.gain_over_exchanged),
+            ("over fading residues", one.gain_over_composition),
+        ]
+        panels.append((f"{one.name}: {one.verdict}", _COLOURS[one.verdict], own))
+    return panels
 
 
 def _along_chain(found: Validation) -> Picture:
