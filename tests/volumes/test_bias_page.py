@@ -18,7 +18,7 @@ from cryosphere.maps.files import read_map
 from cryosphere.progress import SILENT
 from cryosphere.volumes.bias import assess, write_bias_page
 from cryosphere.volumes.bias_page import bias_page
-from cryosphere.volumes.bias_pictures import runs_of, support_figure
+from cryosphere.volumes.bias_pictures import runs_of, state_figure, support_figure
 from cryosphere.volumes.bias_wording import advice, comparison, conclusion
 
 GRID = ImageGrid(30, 3.6)
@@ -131,6 +131,37 @@ def test_the_page_says_when_maps_were_compared_with_single_structures(tmp_path, 
     by_kernel = replace(found, states=[replace(state, bandwidth=2.0) for state in found.states])
     assert comparison(by_kernel) == ""
     assert single not in bias_page(by_kernel, run.path)[0]
+
+
+def colours_of(figure) -> list[tuple[float, float]]:
+    """The values at the ends of each panel's colours, row by row: structure, map and difference."""
+    return [axes.images[0].get_clim() for axes in figure.axes]
+
+
+def test_what_a_networks_map_lacks_is_drawn_as_a_part_of_the_structures_density(tmp_path):
+    """Its half-maps share what it has not learned, so that their difference would colour too much."""
+    run = opened(tmp_path)
+    found = assess(run, states_of(run, present_without(ABSENT), count=1, noise=0.01))
+    figure, shown = state_figure(found, 0), found.maps[0].shown()
+    structure, difference = colours_of(figure)[:6], colours_of(figure)[12:]
+    assert difference == [(-white, white) for _, white in structure]
+    drawn = figure.axes[12].images[0].get_array()
+    assert 0.5 < -drawn.min() / structure[0][1] <= 1.2  # the absent residues, whose centre the section goes through
+    assert np.abs(shown.difference).max() > 20  # standard deviations of the noise
+    assert "as much as white in the rows above" in bias_page(found, run.path)[0]
+
+
+def test_what_a_map_of_few_images_lacks_is_drawn_in_standard_deviations_of_its_noise(tmp_path):
+    run = opened(tmp_path)
+    found = assess(run, states_of(run, present_without(ABSENT), count=1))
+    found = replace(found, states=[replace(state, bandwidth=2.0) for state in found.states])
+    figure = state_figure(found, 0)
+    assert colours_of(figure)[12:15] == [(-6.0, 6.0)] * 3
+    section = found.maps[0].shown().difference
+    assert any(np.array_equal(figure.axes[12].images[0].get_array(), plane) for plane in section)
+    page = bias_page(found, run.path)[0]
+    assert "standard deviations of the noise" in page
+    assert "white in the rows above" not in page
 
 
 def test_each_stretch_is_shaded_once(tmp_path):

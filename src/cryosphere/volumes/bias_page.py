@@ -14,6 +14,11 @@ from cryosphere.volumes.bias_pictures import MOST_CHAINS, correlation_figure, st
 from cryosphere.volumes.bias_wording import LIMITS, METHOD, advice, comparison, conclusion
 from cryosphere.volumes.findings import Findings
 
+_COLOURED = {  # in what unit the difference is drawn; True: of a network's map
+    False: " in standard deviations of the noise, six at the ends of the sections' colours",
+    True: ", whose deepest colours are as much as white in the rows above",
+}
+
 
 def bias_page(found: Findings, run: Path) -> tuple[str, list[Picture]]:
     """The page as one HTML text, and its pictures, which are in it, to be kept as files too."""
@@ -81,9 +86,8 @@ def _state_picture(found: Findings, index: int) -> Picture:
     return Picture(
         f"state_{index:03d}.png",
         f"Conformation {index}",
-        f"Rows: what the map would show of the structure; the map, through the same filter; map less structure in "
-        f"standard deviations of the noise, six at the ends of the sections' colours (blue: the structure has what "
-        f"the map has not). Left: sections through "
+        f"Rows: what the map would show of the structure; the map, through the same filter; map less structure"
+        f"{_COLOURED[state.bandwidth is None]} (blue: the structure has what the map has not). Left: sections through "
         f"{cut}; right: sums along the lines of sight. Map at {state.resolution}, of "
         f"{counted(round(state.images), 'image')}{_within(state.bandwidth)}.{marked}",
         png(state_figure(found, index)),

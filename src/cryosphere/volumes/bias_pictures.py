@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -99,41 +101,64 @@ def _strip(axes: Axes, found: Findings, rows: NDArray[np.int64], limits: tuple[f
 def state_figure(found: Findings, index: int) -> Figure:
     """Structure, map and their difference in sections and sums along z, y and x, with axes in Å."""
     seen = found.maps[index]
-    shown, grid = seen.shown(), seen.shells.grid
+    cut, grid = _Cut.of(found, index), seen.shells.grid
     places, absent = seen.residues.places, found.rows("absent")
-    centre = (places[absent] if len(absent) else places).mean(axis=0)
-    middle = np.clip(np.round(centre[::-1] / grid.pixel_size).astype(int) + grid.box // 2, 0, grid.box - 1)
     half = 0.5 * grid.pixel_size
     ends = (np.arange(grid.box)[[0, -1]] - grid.box // 2) * grid.pixel_size
     extent = (ends[0] - half, ends[1] + half, ends[0] - half, ends[1] + half)
-    rows = (("structure", shown.structure), ("map", shown.seen), ("difference", shown.difference))
     with styled():
         figure = new_figure(10.65, 5.2)
         panels = figure.subplots(3, 6)
-        for (name, volume), line in zip(rows, panels, strict=True):
-            for axis in range(3):
-                views = volume.take(int(middle[axis]), axis=axis), volume.sum(axis=axis)
-                scales = [_scale(rows, axis, int(middle[axis]), name, kind) for kind in ("section", "sum")]
-                for axes, view, (low, high), kind in zip(line[axis::3], views, scales, ("section", "sum"), strict=True):
-                    colours = "RdBu_r" if name == "difference" else "gray"
-                    axes.imshow(view, extent=extent, origin="lower", cmap=colours, vmin=low, vmax=high)
-                    _dress(axes, places[absent], (axis, kind, name))
+        for name, line in zip(("structure", "map", "difference"), panels, strict=True):
+            for place, axes in enumerate(line):
+                axis, kind = place % 3, "section" if place < 3 else "sum"
+                low, high = cut.scale(name, axis, kind)
+                colours = "RdBu_r" if name == "difference" else "gray"
+                view = cut.view(name, axis, kind)
+                axes.imshow(view, extent=extent, origin="lower", cmap=colours, vmin=low, vmax=high)
+                _dress(axes, places[absent], (axis, kind, name))
         _zoom(panels.ravel(), places, extent)
         for name, axes in zip(("structure", "map", "map - structure"), panels[:, 0], strict=True):
             axes.set_ylabel(f"{name}\n{axes.get_ylabel()}")
         return figure
 
 
-def _scale(
-    rows: tuple[tuple[str, NDArray[np.float32]], ...], axis: int, middle: int, name: str, kind: str
-) -> tuple[float, float]:
-    """The grey values of black and white: the same for structure and map; of the difference, so many deviations."""
-    volumes = dict(rows)
-    if name == "difference":
-        largest = _NOISE if kind == "section" else max(float(np.abs(volumes[name].sum(axis=axis)).max()), 1e-12)
-        return -largest, largest
-    views = [v.take(middle, axis=axis) if kind == "section" else v.sum(axis=axis) for k, v in rows if k != "difference"]
-    return 0.0, max(*(float(view.max()) for view in views), 1e-12)
+@dataclass(frozen=True)
+class _Cut:
+    """Structure, map and difference of a state, [z, y, x], and the voxel that sections go through, in that order.
+
+    in_deviations: the difference is in standard deviations of the noise; else as structure and map are.
+    """
+
+    volumes: dict[str, NDArray[np.float32]]
+    middle: NDArray[np.int64]
+    in_deviations: bool
+
+    @classmethod
+    def of(cls, found: Findings, index: int) -> _Cut:
+        seen, absent = found.maps[index], found.rows("absent")
+        shown, grid = seen.shown(), seen.shells.grid
+        centre = (seen.residues.places[absent] if len(absent) else seen.residues.places).mean(axis=0)
+        middle = np.clip(np.round(centre[::-1] / grid.pixel_size).astype(np.int64) + grid.box // 2, 0, grid.box - 1)
+        in_deviations = found.states[index].bandwidth is not None  # a network's half-maps share what it has not learned
+        difference = shown.difference if in_deviations else shown.seen - shown.structure
+        return cls({"structure": shown.structure, "map": shown.seen, "difference": difference}, middle, in_deviations)
+
+    def view(self, name: str, axis: int, kind: str) -> NDArray[np.float32]:
+        """The section across an axis, or the sum along it."""
+        volume = self.volumes[name]
+        return np.asarray(
+            volume.take(int(self.middle[axis]), axis=axis) if kind == "section" else volume.sum(axis=axis)
+        )
+
+    def scale(self, name: str, axis: int, kind: str) -> tuple[float, float]:
+        """The values of black and white, the same for structure and map; of the difference, those of blue and red."""
+        white = max(*(float(self.view(one, axis, kind).max()) for one in ("structure", "map")), 1e-12)
+        if name != "difference":
+            return 0.0, white
+        if self.in_deviations:
+            white = _NOISE if kind == "section" else max(float(np.abs(self.view(name, axis, kind)).max()), 1e-12)
+        return -white, white
 
 
 def _dress(axes: Axes, absent: Float, what: tuple[int, str, str]) -> None:
