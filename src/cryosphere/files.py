@@ -12,6 +12,7 @@ from tempfile import TemporaryFile
 from cryosphere.errors import DiskFullError
 
 _FULL = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG") if hasattr(errno, name)}
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT}  # the last where a system shows itself, as in /proc
 _FULL_WORDS = ("No space left on device", "Disk quota exceeded", "requested and")  # the last is NumPy's
 
 
@@ -75,8 +76,11 @@ def saying_where_the_disk_is_full(path: Path) -> Iterator[None]:
 def can_hold_files(folder: Path) -> bool:
     """Whether files can be made in a folder, or in the one that could be made at this place; nothing is made."""
     place = folder.absolute()
-    while not place.exists():
-        place = place.parent
+    try:
+        while not place.exists():
+            place = place.parent
+    except OSError:  # a name that is too long, or lies in a folder that must not be looked into
+        return False
     return place.is_dir() and is_writable(place)
 
 
@@ -87,6 +91,6 @@ def is_writable(folder: Path) -> bool:
         with TemporaryFile(dir=folder):
             return True
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in _REFUSED:
             raise
         return False

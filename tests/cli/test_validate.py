@@ -150,6 +150,21 @@ def test_files_of_others_are_not_replaced(finished, name):
     assert [one for one in (finished / "new").rglob("*") if one.is_file()] == [path]
 
 
+@pytest.mark.parametrize("content", [b"", b"mine", b"data_particles\n\nloop_\n_rlnMine #1\n1\n"])
+def test_a_particle_file_of_others_where_a_half_would_be_listed_is_said_to_be_in_the_way(finished, content):
+    path = finished / "new" / "half1.star"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    again(finished, outdir="new").refuses(f"{path} is in the way", "choose another --outdir")
+    assert path.read_bytes() == content
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc is Linux's")
+def test_where_a_system_shows_itself_no_folder_is_made(finished):
+    again(finished, outdir="/proc/validated").refuses("/proc/validated: no files can be written there", "--outdir")
+
+
 def test_a_model_of_ones_own_is_not_taken_for_the_one_without_a_segment(finished):
     path = finished / "v" / "omitted.cif"
     shutil.copy(finished / "protein.cif", path)

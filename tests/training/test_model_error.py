@@ -1,11 +1,15 @@
 """The error of structures that images are asked about, against errors that were planted and noise that is known."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
+from cryosphere.distribution import ALONE
 from cryosphere.training.displacements import Wishes, stretches, wishes
 from cryosphere.training.model_error import fit
+from cryosphere.training.spread import model_error_of
 
 from .hinge_model import hinge_model
 
@@ -66,3 +70,13 @@ def test_the_size_of_errors_is_that_of_errors_drawn_at_random():
     slopes = 400.0 * means + generator.normal(0, 20.0, means.shape)
     error = fit(Wishes(stretch, slopes, information, np.full(40, 10), 1.0), positions)
     assert np.sqrt(error.residue_variance.mean()) == pytest.approx(0.5 * np.sqrt(3), rel=0.05)
+
+
+def test_where_images_are_too_few_it_is_said_what_all_structures_hold(tmp_path, caplog):
+    """Those of images the spread of their latents; those at latents of one's own, as of volumes, what was given."""
+    run = SimpleNamespace(model_error=tmp_path / "model_error.npz")
+    model = SimpleNamespace(run=run, step=1, world=ALONE, validation_rows=np.arange(99))
+    assert model_error_of(model) is None
+    assert "99 images are too few" in caplog.text
+    assert "of images' structures are of the latents alone" in caplog.text
+    assert "at other latents have none, but the input's B-factors" in caplog.text

@@ -97,7 +97,8 @@ def model_error_of(model: TrainedModel, progress: Progress = SILENT) -> ModelErr
     if len(rows) < FEWEST:
         log.warning(
             "%d images are too few to tell how far structures are off beyond what their latents leave open: "
-            "standard deviations are of the latents alone",
+            "standard deviations of images' structures are of the latents alone, and structures at other latents have "
+            "none, but the input's B-factors",
             len(rows),
         )
         return None

@@ -166,12 +166,22 @@ def _require_ours(run: TrainedModel, rows: Rows, folder: Path, config: Config) -
         _require_same_epochs(half, config)
     if not path.exists():
         return
-    before, now = read_particles(path), run.table[rows]
+    before, now = _particles_in_the_way(path), run.table[rows]
     if not _same_images(before, now):
         raise InputError(
             f"{path} holds other images than this half of {run.run.root} ({len(before):,}, now {len(now):,}): it is of "
             "another run, another seed, or older poses. Choose another --outdir"
         )
+
+
+def _particles_in_the_way(path: Path) -> ParticleTable:
+    try:
+        return read_particles(path)
+    except InputError as problem:
+        raise InputError(
+            f"{path} is in the way: the images of a half are to be listed there, and what is there is no such list "
+            f"({problem}). Move it away, or choose another --outdir"
+        ) from problem
 
 
 def _require_same_epochs(half: RunDirectory, config: Config) -> None:
