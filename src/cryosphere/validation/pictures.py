@@ -102,7 +102,7 @@ def _gains(found: Validation) -> Picture:
             axes.set_title(title, pad=3)
             axes.set_xscale("symlog", linthresh=max(0.02 * largest, 1e-3), linscale=0.5)
             axes.invert_yaxis()
-        stacked[-1].set_xlabel("gain (nats per image)")
+        stacked[-1].set_xlabel("gain (nats per image), logarithmic but for the narrow range around 0")
         content = png(figure)
     return Picture(
         NAMES[2],
