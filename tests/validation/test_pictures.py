@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.validation.made_up import validation
+from tests.validation.made_up import beads, validation
 
 from cryosphere.presentation.page import WIDE
 from cryosphere.presentation.style import DPI
 from cryosphere.validation import pictures as drawing
-from cryosphere.validation.pictures import NAMES, _gains, pictures
+from cryosphere.validation.pictures import NAMES, _gains, _residue_ticks, pictures
 
 FOUR = ((0.08, 0.02), (0.35, 0.03), (-0.09, 0.015), (0.004, 0.008))
 pytestmark = pytest.mark.usefixtures("no_warnings")
@@ -72,3 +72,9 @@ def test_titles_do_not_lie_on_the_panel_above(figure_of_gains):
     figure = figure_of_gains(validation(*FOUR))
     for above, below in zip(figure.axes[:-1], figure.axes[1:], strict=True):
         assert below._left_title.get_window_extent().y1 <= above.get_window_extent().y0
+
+
+def test_the_axis_along_the_model_has_residue_numbers_of_the_input():
+    places, names = _residue_ticks(beads())
+    assert names == [f"{chain}:{number}" for chain in "AB" for number in (10, 20, 30, 40, 50)]
+    assert places == [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]

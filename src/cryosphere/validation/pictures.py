@@ -8,11 +8,13 @@ import numpy as np
 
 from cryosphere.presentation.page import Picture
 from cryosphere.presentation.style import MUTED, TRAIN, VALIDATION, new_figure, png, styled
+from cryosphere.structures.beads import Beads
 from cryosphere.validation.gains import Gain
 from cryosphere.validation.results import Validation
 
 NAMES = ("correlations.png", "places.png", "gains.png", "chain.png")
 _COLOURS = {"reproduced": "#009E73", "weak": "#E69F00", "not supported": MUTED}
+_MOST_TICKS = 14
 _MOST_BREAKS = 40  # chains whose ends are marked
 _MOST_POINTS = 3000
 
@@ -148,7 +150,10 @@ def _along_chain(found: Validation) -> Picture:
         for k, one in enumerate(found.moves):
             colour = (TRAIN, VALIDATION, "#009E73", "#CC79A7")[k % 4]
             panels[1].plot(residues, one, color=colour, linewidth=1.2, label=f"motion {k + 1}")
-        panels[1].set(ylabel="displacement\n(Å RMS)", xlabel="residue, along the model", xlim=(1, len(residues)))
+        panels[1].set(
+            ylabel="displacement\n(Å RMS)", xlabel="residue number in the input model", xlim=(1, len(residues))
+        )
+        panels[1].set_xticks(*_residue_ticks(found.beads))
         if len(found.moves):
             panels[1].legend(fontsize=8, ncols=4)
         for axes in panels:
@@ -164,3 +169,13 @@ def _along_chain(found: Validation) -> Picture:
         "the residues, mean of both models. Thin vertical lines are ends of chains.",
         content,
     )
+
+
+def _residue_ticks(beads: Beads) -> tuple[list[int], list[str]]:
+    """Where along the model round residue numbers are, and what they are called: the chain, where there are several."""
+    several = len(np.unique(beads.chain)) > 1
+    steps = [size * 10**power for power in range(6) for size in (1, 2, 5)]
+    step = next((one for one in steps if np.sum(beads.number % one == 0) <= _MOST_TICKS), steps[-1])
+    rows = np.flatnonzero(beads.number % step == 0)[:_MOST_TICKS]
+    names = [f"{beads.chain[k]}:{beads.number[k]}" if several else str(beads.number[k]) for k in rows.tolist()]
+    return (rows + 1).tolist(), names
