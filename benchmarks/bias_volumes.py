@@ -18,14 +18,16 @@ from cryosphere.volumes.truth import agreement_with_truth
 EPOCHS = 30  # the decoder's own default; "trained ten times as long" has ten times that
 
 
-def compared_methods() -> dict[str, tuple[str, ...]]:
+def compared_methods(*, long: bool) -> dict[str, tuple[str, ...]]:
     """What is compared, and the options that it takes; nothing: the map of all images."""
-    return {
+    methods: dict[str, tuple[str, ...]] = {
         "all images, one map": (),
         "kernel regression": ("--method", "kernel"),
         "volume decoder": ("--method", "decoder", "--epochs", str(EPOCHS)),
-        "volume decoder, ten times as long": ("--method", "decoder", "--epochs", str(10 * EPOCHS)),
     }
+    if long:
+        methods["volume decoder, ten times as long"] = ("--method", "decoder", "--epochs", str(10 * EPOCHS))
+    return methods
 
 
 def against_truth(run: Path, options: tuple[str, ...]) -> dict[str, Any]:
