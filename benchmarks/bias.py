@@ -210,16 +210,8 @@ def omitted(work: Work, seeds: Sequence[int]) -> str:
             found = work.measured(f"omitted {case} {seed}", partial(_omitted, run))
             figures = [f"{found['support']:.2f} ± {found['error']:.2f}"]
             figures += [f"{found[key]:.2f}" for key in ("elsewhere", "others")]
-            rows.append(
-                [case, seed, " ".join(found["residues"]), *figures, found["verdict"], f"{found['seconds']:.0f}"]
-            )
-    head = [
-        "data",
-        "seed",
-        "hidden residues",
-        "their support where they are",
-        "where they are at the motion's other end",
-    ]
+            rows.append([case, seed, " ".join(found["residues"]), *figures, found["verdict"], *_of_cost(found)])
+    head = ["data", "seed", "hidden residues", "their support where they are", "where they are at the other end"]
     return table([*head, "support of all other residues", "verdict", "s, the halves' models being there", "GB"], rows)
 
 
