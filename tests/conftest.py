@@ -75,9 +75,13 @@ def unchecked_types() -> Iterator[None]:
 
 @pytest.fixture
 def no_warnings() -> Iterator[None]:
-    """A warning of matplotlib's is a label that does not fit or a range that is empty."""
+    """A warning of matplotlib's is a label that does not fit or a range that is empty.
+
+    Not one of files that earlier tests left to the garbage collector, which may come by at any time.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ResourceWarning)
         yield
 
 
